@@ -1,0 +1,48 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+import os
+
+from . import v1_mini
+from .base import ModelLicenseError, ModelSpec
+from .onnx_file import onnx_file
+from .smart_turn import SMART_TURN_V3_2
+
+_MODELS = (SMART_TURN_V3_2,)
+_ALIASES = {"smart-turn": SMART_TURN_V3_2.name}
+_LICENSED_ELSEWHERE = {v1_mini.NAME: v1_mini.REFUSAL, "v1-mini": v1_mini.REFUSAL}
+
+
+def available_models() -> tuple[ModelSpec, ...]:
+    """The local models whose weights are installed and that this process may run, best first. Loads nothing."""
+    return tuple(spec for spec in _MODELS if spec.is_available())
+
+
+def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
+    """What ``model`` means. Loads nothing, and does not ask whether the weights are installed.
+
+    Args:
+        model: a name ("smart-turn-v3.2"; "smart-turn" for short), a path that ends in ".onnx" (window 8 s, threshold
+            0.5; see :func:`onnx_file` for others), or a spec, which is returned as it is.
+
+    Raises:
+        ModelLicenseError: the model may not run here; the message names the licence.
+        ValueError: the name is unknown; the message lists those that are.
+        TypeError: ``model`` is none of the above.
+    """
+    if isinstance(model, ModelSpec):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"model must be a name, a path or a ModelSpec, got {type(model).__name__}")
+    name = os.fspath(model)
+    if name in _LICENSED_ELSEWHERE:
+        raise ModelLicenseError(_LICENSED_ELSEWHERE[name])
+    if name.lower().endswith(".onnx"):
+        return onnx_file(name)
+    full_name = _ALIASES.get(name, name)
+    for spec in _MODELS:
+        if spec.name == full_name:
+            return spec
+    known = ", ".join([*(spec.name for spec in _MODELS), *_ALIASES])
+    raise ValueError(f"model {name!r} is unknown: choose one of {known}, or a path that ends in .onnx")

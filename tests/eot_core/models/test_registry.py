@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eot_core.models import registry
+from eot_core.models.base import ModelLicenseError
+from eot_core.models.registry import available_models, resolve_model
+from eot_core.models.smart_turn import SMART_TURN_V3_2, smart_turn_spec
+
+
+@pytest.mark.parametrize("name", ["smart-turn-v3.2", "smart-turn"])
+def test_by_name(name: str) -> None:
+    assert resolve_model(name) is SMART_TURN_V3_2
+
+
+def test_a_spec_is_what_it_is() -> None:
+    spec = smart_turn_spec(weights="elsewhere.onnx")
+    assert resolve_model(spec) is spec
+
+
+@pytest.mark.parametrize("as_type", [str, Path])
+def test_a_path(tmp_path: Path, as_type: type) -> None:
+    spec = resolve_model(as_type(tmp_path / "mine.onnx"))
+    assert (spec.name, spec.window, spec.default_threshold) == ("mine", 8.0, 0.5)
+
+
+@pytest.mark.parametrize("name", ["v1-mini", "turn-detector-v1-mini"])
+def test_v1_mini_is_refused_with_its_licence(name: str) -> None:
+    with pytest.raises(ModelLicenseError, match=r"only inside LiveKit Agents \(LiveKit Model License\)"):
+        resolve_model(name)
+
+
+@pytest.mark.parametrize("name", ["", "smart-turn-v9", "v1", Path("folder/model.bin")])
+def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown: choose one of smart-turn-v3\.2, smart-turn, or a path"):
+        resolve_model(name)
+
+
+def test_another_type_is_refused() -> None:
+    with pytest.raises(TypeError, match="model must be a name"):
+        resolve_model(None)  # type: ignore[arg-type]
+
+
+def test_only_installed_models_are_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert available_models() == ((SMART_TURN_V3_2,) if SMART_TURN_V3_2.is_available() else ())
+    monkeypatch.setattr(registry, "_MODELS", (smart_turn_spec(weights="/nowhere/x.onnx"),))
+    assert available_models() == ()
