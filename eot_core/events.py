@@ -6,14 +6,14 @@ Times are in seconds. Probabilities are finite and between 0 and 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Literal
 
 Source = Literal["cloud", "local", "default"]
 """Who produced a probability: a model behind a WebSocket, a model in this host, or nobody (a default)."""
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """How a prediction request ended. Every request ends in exactly one of these."""
 
     ANSWERED = "answered"
@@ -24,9 +24,6 @@ class Outcome(str, Enum):
     """A later request took this one's place."""
     CANCELLED = "cancelled"
     """The user spoke on, the turn ended elsewhere, or the stream closed."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class BackchannelOpportunity:
     language: str | None
 
 
-class DecisionReason(str, Enum):
+class DecisionReason(StrEnum):
     """Why a pause ended, or did not end, a turn."""
 
     LIKELY = "likely"
@@ -103,9 +100,6 @@ class DecisionReason(str, Enum):
     """The user spoke on before the delay was over: the pause did not end the turn."""
     EXTERNAL = "external"
     """The turn was ended elsewhere (the application, the framework, a commit by hand)."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""A small event emitter with a fixed list of events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+logger = logging.getLogger("eot_core")
+
+EVENTS = ("prediction", "fallback", "backchannel_opportunity")
+"""What detectors and streams emit: :class:`Prediction` (answered or default), :class:`FallbackOccurred`,
+:class:`BackchannelOpportunity`."""
+
+Listener = Callable[[Any], object]
+
+
+class Emitter:
+    """Calls listeners in the order in which they were added; one that raises is logged and harms nobody else."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, list[Listener]] = {}
+
+    def on(self, event: str, listener: Listener) -> Listener:
+        """Call ``listener`` with the event object each time. Returns it.
+
+        Raises:
+            ValueError: there is no such event.
+            TypeError: the listener cannot be called.
+        """
+        _check(event)
+        if not callable(listener):
+            raise TypeError(f"listener must be callable, got {type(listener).__name__}")
+        self._listeners.setdefault(event, []).append(listener)
+        return listener
+
+    def off(self, event: str, listener: Listener) -> None:
+        """No longer call it; harmless where it was not listening.
+
+        Raises:
+            ValueError: there is no such event.
+        """
+        _check(event)
+        listeners = self._listeners.get(event, [])
+        if listener in listeners:
+            listeners.remove(listener)
+
+    def emit(self, event: str, payload: Any) -> None:
+        """Call the listeners of ``event``."""
+        for listener in tuple(self._listeners.get(event, ())):
+            try:
+                listener(payload)
+            except Exception:
+                logger.exception("a listener for %r raised", event)
+
+
+def _check(event: str) -> None:
+    if event not in EVENTS:
+        raise ValueError(f"event must be one of {', '.join(EVENTS)}, got {event!r}")

@@ -1,0 +1,82 @@
+"""The audio of a conversation, and where in it the current turn began."""
+
+from __future__ import annotations
+
+import math
+
+from .audio import AudioWindow, Resampler
+from .models.base import SAMPLE_RATE, ModelSpec, PcmArray
+
+MIN_KEPT = 8.0
+"""Seconds that are kept at least, for a model that takes over; smart-turn sees 8 s."""
+
+_LEAD = 1.0
+"""Seconds before the turn's onset that a new connection is sent."""
+
+
+class TurnAudio:
+    """Takes audio at any rate; gives snapshots at 16 kHz. Pure.
+
+    A turn is anchored at its onset: the first :meth:`speech_started` after the turn before has ended; until then, at
+    the end of that turn. A model that scores turns sees from a little before the anchor on, so that neither the turn
+    before nor minutes of the agent's speech are in its window; a model with a rolling window sees the last seconds.
+    """
+
+    def __init__(self, window: float) -> None:
+        """
+        Args:
+            window: seconds that must be kept.
+        """
+        self._window = AudioWindow(max(MIN_KEPT, window))
+        self._resampler = Resampler()
+        self._anchor = 0
+        self._awaiting_speech = True
+        self._ended_at = 0
+        self.captured_at = 0.0
+        """Wall-clock time at which the newest audio was captured, in seconds."""
+
+    @property
+    def awaiting_speech(self) -> bool:
+        """Whether no speech has begun since the last turn."""
+        return self._awaiting_speech
+
+    def push(self, pcm: PcmArray, sample_rate: int, captured_at: float) -> PcmArray:
+        """Take audio; returns what has become available at 16 kHz (the filter holds some back)."""
+        self.captured_at = captured_at
+        longest = math.ceil((self._window.capacity / SAMPLE_RATE + 1.0) * sample_rate)
+        if len(pcm) > longest:  # what no model would look at is not worth resampling
+            pcm = pcm[-longest:]
+        return self._write(self._resampler.push(pcm, sample_rate))
+
+    def drain(self) -> PcmArray:
+        """Take what the filter still holds; returns it."""
+        return self._write(self._resampler.drain())
+
+    def snapshot(self, spec: ModelSpec | None) -> PcmArray:
+        """What the model is to see, shape (n,), read-only; empty where there is no audio. None: all that is kept."""
+        if spec is None:
+            return self._window.snapshot()
+        since = 0 if spec.pre_speech is None else self._anchor - round(spec.pre_speech * SAMPLE_RATE)
+        return self._window.snapshot(spec.window, since=max(0, since))
+
+    def turn(self) -> PcmArray:
+        """The turn so far, and a second before it, as far as it is kept."""
+        return self._window.snapshot(since=max(0, self._anchor - round(_LEAD * SAMPLE_RATE)))
+
+    def speech_started(self) -> None:
+        """Speech began, or was resumed; only the first one in a turn is its onset."""
+        if self._awaiting_speech:
+            self._awaiting_speech = False
+            self._anchor = self._window.written
+
+    def turn_ended(self) -> bool:
+        """The turn ended. Returns False where nothing has come in since the last time."""
+        if self._awaiting_speech and self._window.written == self._ended_at:
+            return False
+        self._ended_at = self._anchor = self._window.written
+        self._awaiting_speech = True
+        return True
+
+    def _write(self, pcm: PcmArray) -> PcmArray:
+        self._window.write(pcm)
+        return pcm
