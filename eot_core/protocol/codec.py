@@ -47,7 +47,8 @@ def parse(message_type: type[M], data: object, limits: ProtocolLimits) -> M:
 
 def read_timestamp(value: Timestamp) -> float | None:
     """Unix seconds; None when absent (all zero) or nonsense."""
-    if not (0 <= value.seconds <= _MAX_TIMESTAMP and 0 <= value.nanos < _NANOS):
+    # Not the last second: as a float, its fractions round up to what cannot be written again.
+    if not (0 <= value.seconds < _MAX_TIMESTAMP and 0 <= value.nanos < _NANOS):
         return None
     return value.seconds + value.nanos / _NANOS or None
 

@@ -33,7 +33,7 @@ Protocol = ClientProtocol | ServerProtocol
 def fill(rng: random.Random, message: Message, depth: int = 0) -> None:
     """Random values in random fields, of honest and of dishonest kinds."""
     for field in message.DESCRIPTOR.fields:
-        if field.containing_oneof is not None and len(field.containing_oneof.fields) > 1 or rng.random() < 0.3:
+        if (field.containing_oneof is not None and len(field.containing_oneof.fields) > 1) or rng.random() < 0.3:
             continue
         set_field(rng, message, field.name, depth)
     for oneof in message.DESCRIPTOR.oneofs:
@@ -46,10 +46,10 @@ def set_field(rng: random.Random, message: Message, name: str, depth: int) -> No
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         for _ in range(rng.choice((0, 1, 1, 3, 600) if rng.random() < 0.05 else (0, 1, 2))):
             getattr(message, name)[rng.choice(TEXTS) + str(rng.randrange(700))] = rng.choice(FLOATS)
-    elif field.message_type is not None and field.label == field.LABEL_REPEATED:
+    elif field.message_type is not None and field.is_repeated:
         for _ in range(rng.randrange(3)):
             getattr(message, name).add()
-    elif field.label == field.LABEL_REPEATED:
+    elif field.is_repeated:
         getattr(message, name).extend(rng.choice(FLOATS) for _ in range(3))
     elif field.message_type is not None:
         child = getattr(message, name)

@@ -283,6 +283,14 @@ def test_an_error_of_one_request_and_of_the_session(pair: tuple[ClientProtocol, 
         server.error("again", 503, created_at=NOW)
 
 
+@pytest.mark.parametrize("seconds", [253_402_300_798, 253_402_300_799, 2**62, -1])
+def test_a_clock_at_the_end_of_time_gets_its_answer(server: ServerProtocol, seconds: int) -> None:
+    message = pb.ClientMessage(inference_start=pb.InferenceStart(request_id="r"))
+    message.created_at.seconds, message.created_at.nanos = seconds, 999_999_999
+    server.receive(message.SerializeToString())
+    assert server.eot_prediction("r", 0.5, created_at=NOW)
+
+
 def test_limits_are_kept() -> None:
     limits = ProtocolLimits(max_languages=3)
     assert ServerProtocol(limits).limits is limits
