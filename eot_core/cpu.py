@@ -39,18 +39,13 @@ def _schedulable() -> int:
 
 
 def _quotas(cgroups: Path, membership: Path) -> list[float]:
-    found = []
+    found: list[float] = []
     for root, group in _groups(cgroups, membership):
         # A parent's quota binds its children. In a container the group's path is often the host's and not mounted:
         # then its own quota is at the root of the mount, where the walk ends.
         folder = root / group.lstrip("/")
-        while True:
-            quota = _quota(folder)
-            if quota is not None:
-                found.append(quota)
-            if folder == root or root not in folder.parents:
-                break
-            folder = folder.parent
+        above = [parent for parent in folder.parents if parent == root or root in parent.parents]
+        found += [quota for quota in map(_quota, (folder, *above)) if quota is not None]
     return found
 
 
