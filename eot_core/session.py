@@ -76,7 +76,7 @@ class DetectorSession:
         self._session_id = session_id
         self._count = 0
         self._route: Route | None = Route.CLOUD if options.cloud_model is not None else Route.LOCAL
-        self._answered_by: Route | None = self._route
+        self._answered_by: Route | None = None  # who gave the answer that thresholds are asked for
         self._cloud_open = False  # a cloud transport is there, connecting or connected
         self._cloud_ready = False
         self._local_open = False
@@ -127,7 +127,7 @@ class DetectorSession:
     @property
     def thresholds(self) -> Thresholds:
         """The thresholds for the model that gave the last answer (or will give the next)."""
-        return self._thresholds_for(self._answered_by)
+        return self._thresholds_for(self._answered_by or self._route)
 
     def threshold(self, language: str | None) -> float:
         """Threshold for a language, remembering it; "multi" and None stand for the last language that was named."""
@@ -176,12 +176,12 @@ class DetectorSession:
     def predict(self, now: float) -> list[Effect]:
         """Ask whether the turn has ended. :attr:`last_request_id` is the id of the new request."""
         effects = self._settle(Outcome.SUPERSEDED, "superseded")
+        self._answered_by = None
         self._count += 1
         request_id = self.last_request_id
         if self._closed:
             return [*effects, self._resolve_default(request_id, "closed")]
         effects += self._send(self._audio.drain())
-        self._answered_by = self._route
         pcm = self._audio.snapshot(self._options.local)
         if len(pcm) == 0:
             return [*effects, self._resolve_default(request_id, "no_audio")]
@@ -202,6 +202,7 @@ class DetectorSession:
 
     def cancel(self) -> list[Effect]:
         """The user speaks (again): drop the request in flight. The first time in a turn marks the turn's onset."""
+        self._answered_by = None
         self._audio.speech_started()
         return self._settle(Outcome.CANCELLED, "speech_resumed")
 
@@ -222,6 +223,7 @@ class DetectorSession:
     def flush(self, now: float, reason: str | None = None) -> list[Effect]:
         """The turn ended, whoever ended it."""
         effects = self._settle(Outcome.CANCELLED, reason or "turn_ended")
+        self._answered_by = None
         if self._closed:
             return effects
         effects += self._send(self._audio.drain())
@@ -317,10 +319,13 @@ class DetectorSession:
         """A transport is dead."""
         if route is Route.CLOUD:
             return self._cloud_failed(now, reason, retryable=retryable) if self._cloud_open else []
+        if not self._local_open:
+            return []
         self._local_open = False
+        effects: list[Effect] = [CloseTransport(Route.LOCAL)]
         if self._pending is not None and self._pending.route is Route.LOCAL:
-            return self._local_failed(reason)
-        return []
+            effects += self._local_failed(reason)
+        return effects
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed."""
@@ -486,7 +491,7 @@ class DetectorSession:
 
     def _return_to_cloud(self) -> list[Effect]:
         left = self._model_name(self._route) if self._route is not None else self.model
-        self._route = self._answered_by = Route.CLOUD
+        self._route = Route.CLOUD
         self._retries_left = self._options.fallback.retries
         self._warned.discard("cloud")
         return [Notify(FallbackOccurred(left, self.model, "recovered", recovered=True))]
