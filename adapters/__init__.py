@@ -1,0 +1,1 @@
+"""One sub-package per framework; importing this one imports none of them."""

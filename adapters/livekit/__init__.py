@@ -1,0 +1,6 @@
+"""End-of-turn detection for LiveKit Agents: pass ``TurnDetector()`` as ``AgentSession(turn_detection=...)``."""
+
+from .detector import TurnDetector
+from .stream import TurnDetectorStream
+
+__all__ = ["TurnDetector", "TurnDetectorStream"]

@@ -1,0 +1,327 @@
+"""The detector, as ``AgentSession(turn_detection=...)`` takes it."""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import os
+import ssl as ssl_module
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+from livekit.agents import NOT_GIVEN, APIConnectOptions, LanguageCode, NotGivenOr, inference
+from livekit.agents.metrics import EOTInferenceMetrics
+from livekit.agents.metrics.base import Metadata
+from livekit.agents.utils import http_context, is_given
+
+import eot_core
+from eot_core import FallbackOccurred, FallbackOptions, ModelSpec, Outcome, Prediction
+from eot_core.clock import Clock
+from eot_core.cloud import DEFAULT_CONNECT_TIMEOUT
+from eot_core.detector import DEFAULT_PREDICTION_TIMEOUT
+from eot_core.effects import Route
+from eot_core.emitter import EVENTS
+from eot_core.models.v1_mini import NAME as V1_MINI_NAME
+from eot_core.transports.base import Transport
+
+from .mini import V1_MINI
+from .stream import TurnDetectorStream
+
+Thresholds = float | Mapping[LanguageCode | str, float] | Mapping[LanguageCode, float] | Mapping[str, float]
+"""One for every language, or one per BCP-47 tag; 0..1."""
+
+
+class TurnDetector(inference.TurnDetector):
+    """Decides when the user has finished speaking; takes the place of ``livekit.agents.inference.TurnDetector``.
+
+    Constructing one loads no weights and opens no connection. Streams share nothing that changes: what happens to one
+    is never felt by another.
+
+    Events, for ``on``:
+
+    - "metrics_collected": :class:`livekit.agents.metrics.EOTInferenceMetrics`, once for each prediction that a model
+      answered, on local models too. ``total_duration`` is the time from request to answer, ``detection_delay`` that
+      from the newest audio in the request to the answer, and ``prediction_duration`` the model's own work, in seconds.
+      ``metadata`` names the model that answered, also after a fallback.
+    - "prediction", "fallback" and "backchannel_opportunity": :class:`eot_core.Prediction` (answered or default),
+      :class:`eot_core.FallbackOccurred` and :class:`eot_core.BackchannelOpportunity`.
+    """
+
+    def __init__(
+        self,
+        *,
+        version: NotGivenOr[str | None] = NOT_GIVEN,
+        model: NotGivenOr[str | os.PathLike[str] | ModelSpec | None] = NOT_GIVEN,
+        unlikely_threshold: NotGivenOr[Thresholds | None] = NOT_GIVEN,
+        backchannel_threshold: NotGivenOr[Thresholds | None] = NOT_GIVEN,
+        base_url: NotGivenOr[str | None] = NOT_GIVEN,
+        api_key: NotGivenOr[str | None] = NOT_GIVEN,
+        api_secret: NotGivenOr[str | None] = NOT_GIVEN,
+        sample_rate: NotGivenOr[int] = NOT_GIVEN,
+        local_fallback: NotGivenOr[bool] = NOT_GIVEN,
+        prediction_timeout: NotGivenOr[float] = NOT_GIVEN,
+        http_session: NotGivenOr[aiohttp.ClientSession | None] = NOT_GIVEN,
+        conn_options: NotGivenOr[APIConnectOptions | None] = NOT_GIVEN,
+        ssl: NotGivenOr[ssl_module.SSLContext | bool | None] = NOT_GIVEN,
+        fallback: NotGivenOr[FallbackOptions | None] = NOT_GIVEN,
+        fallback_model: NotGivenOr[str | os.PathLike[str] | ModelSpec | None] = NOT_GIVEN,
+    ) -> None:
+        """
+        Args:
+            version: "v1" pins the cloud's model, "v1-mini" the local one. Not given: the cloud's where the agent is
+                hosted, in development mode or pointed at a gateway, and has credentials; else v1-mini.
+            model: a model by its full name ("turn-detector-v1", "turn-detector-v1-mini", "smart-turn-v3.2"), the path
+                of an ONNX file, or an :class:`eot_core.ModelSpec`; pins it.
+            unlikely_threshold: 0..1, instead of the calibrated ones, for every language or per BCP-47 tag. Meant for
+                the model that is chosen; rescaled when another takes over.
+            backchannel_threshold: the same for backchannels. 0 switches them off.
+            base_url: of the gateway; not given: ``LIVEKIT_INFERENCE_URL``, then LiveKit Inference.
+            api_key: not given: ``LIVEKIT_INFERENCE_API_KEY``, then ``LIVEKIT_API_KEY``.
+            api_secret: not given: ``LIVEKIT_INFERENCE_API_SECRET``, then ``LIVEKIT_API_SECRET``.
+            sample_rate: on the wire to the gateway, in Hz; 16,000 if not given. Frames of any rate may be pushed.
+            local_fallback: whether a local model takes over when the cloud fails; True if not given.
+            prediction_timeout: seconds from a request to its answer, at most; 1.0 if not given, as in LiveKit.
+            http_session: to connect with; it stays yours to close. Not given: the job's, or a session of our own
+                outside of a job.
+            conn_options: ``timeout`` is that for connection and handshake. ``max_retry`` connections are tried again
+                after a failure that may pass, the first after ``retry_interval`` seconds, each further one after twice
+                as long; the local model answers meanwhile. ``fallback`` decides about retries where it is given too.
+                Not given: 10 s and no retries, which is what LiveKit's detector does.
+            ssl: a context with a private CA; False switches the check off, for development.
+            fallback: the finer points of ``local_fallback``.
+            fallback_model: the local model that takes over from the cloud; v1-mini if not given.
+
+        Raises:
+            ValueError: an argument is out of range, a name is unknown, ``version`` and ``model`` disagree, or the cloud
+                is pinned and credentials are missing.
+            TypeError: an argument is of the wrong type.
+        """
+        session = _checked(http_session, "http_session", aiohttp.ClientSession)
+        connection = _checked(conn_options, "conn_options", APIConnectOptions)
+        may_fall_back = _given(local_fallback, True)
+        finer_points = _given(fallback, None)
+        if finer_points is None and connection is not None and isinstance(may_fall_back, bool):
+            finer_points = _retries(FallbackOptions(enabled=may_fall_back), connection)
+        # AgentActivity collects metrics only from instances of LiveKit's class; as v1-mini it loads and warns nothing.
+        super().__init__(version="v1-mini")
+        self._core = _Core(
+            version=_checked(version, "version", str),
+            model=_given(model, None),
+            unlikely_threshold=_given(unlikely_threshold, None),
+            backchannel_threshold=_given(backchannel_threshold, None),
+            base_url=_checked(base_url, "base_url", str),
+            api_key=_checked(api_key, "api_key", str),
+            api_secret=_checked(api_secret, "api_secret", str),
+            sample_rate=_given(sample_rate, 16_000),
+            local_fallback=may_fall_back,
+            prediction_timeout=_given(prediction_timeout, DEFAULT_PREDICTION_TIMEOUT),
+            http_session=session,
+            connect_timeout=DEFAULT_CONNECT_TIMEOUT if connection is None else connection.timeout,
+            ssl=_checked(ssl, "ssl", ssl_module.SSLContext, bool),
+            fallback=finer_points,
+            fallback_model=_given(fallback_model, None),
+        )
+        self._core.on("prediction", self._on_prediction)
+        self._core.on("fallback", self._on_fallback)
+        self._core.on("backchannel_opportunity", lambda event: self._announce("backchannel_opportunity", event))
+
+    # -- what can be asked ----------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> str:  # type: ignore[override]
+        """Full name of the model that streams start with."""
+        return self._core.model
+
+    @property
+    def provider(self) -> str:
+        """Who publishes that model: "livekit" for v1 and v1-mini."""
+        return self._core.provider
+
+    def describe_options(self) -> dict[str, Any]:
+        """What LiveKit's session report shows: no credentials, no endpoints."""
+        return self._core.describe_options()
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.describe_options().items())
+        return f"{type(self).__name__}({options})"
+
+    async def unlikely_threshold(self, language: LanguageCode | None) -> float | None:
+        """Threshold, 0..1, that streams start with; None while the cloud has not told its own. Streams tell theirs."""
+        return self._core.initial_thresholds.lookup(language)
+
+    async def backchannel_threshold(self, language: LanguageCode | None) -> float | None:
+        """The same for backchannels."""
+        return self._core.initial_thresholds.lookup_backchannel(language)
+
+    async def supports_language(self, language: LanguageCode | None) -> bool:
+        """Whether the model was made for the language, or a threshold was given for it."""
+        return self._core.initial_thresholds.supports(language)
+
+    # -- use ------------------------------------------------------------------------------------------------------
+
+    def stream(  # type: ignore[override]
+        self, *, conn_options: NotGivenOr[APIConnectOptions | None] = NOT_GIVEN
+    ) -> TurnDetectorStream:
+        """A stream for one conversation, on the running event loop.
+
+        Args:
+            conn_options: instead of the detector's, for this stream.
+
+        Raises:
+            RuntimeError: no event loop is running.
+        """
+        return TurnDetectorStream(self._core.open_stream(_checked(conn_options, "conn_options", APIConnectOptions)))
+
+    def update_options(
+        self,
+        *,
+        unlikely_threshold: NotGivenOr[Thresholds | None] = NOT_GIVEN,
+        backchannel_threshold: NotGivenOr[Thresholds | None] = NOT_GIVEN,
+    ) -> None:
+        """Other thresholds, for the streams to come and for those that are open, before or after a fallback.
+
+        They are on the scale of :attr:`model`. What is not given stays; ``{}`` brings the calibrated ones back.
+
+        Raises:
+            ValueError: a threshold is not between 0 and 1, or a key names no language. Nothing has changed then.
+        """
+        self._core.update_options(
+            unlikely_threshold=_given(unlikely_threshold, None),
+            backchannel_threshold=_given(backchannel_threshold, None),
+        )
+
+    def warm_up(self) -> None:
+        """Load the local model and run it once, now, in this thread, e.g. in a worker's ``prewarm_fnc``.
+
+        Raises:
+            ModelError: the model cannot be loaded; the message says what to install.
+        """
+        self._core.warm_up()
+
+    def on(self, event: Any, callback: Callable[..., Any] | None = None) -> Callable[..., Any]:
+        """Listen to an event (see the class); without ``callback``, a decorator.
+
+        Raises:
+            ValueError: there is no such event, or the callback is a coroutine function.
+            TypeError: the callback cannot be called.
+        """
+        if event not in (*EVENTS, "metrics_collected"):
+            raise ValueError(f"event must be one of metrics_collected, {', '.join(EVENTS)}, got {event!r}")
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+        return super().on(event, callback)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _announce(self, event: Any, payload: object) -> None:
+        self.emit(event, payload)
+
+    def _on_fallback(self, event: FallbackOccurred) -> None:
+        self._announce("fallback", event)
+
+    def _on_prediction(self, prediction: Prediction) -> None:
+        if prediction.outcome is Outcome.ANSWERED:
+            self._announce(
+                "metrics_collected",
+                EOTInferenceMetrics(
+                    timestamp=time.time(),
+                    total_duration=prediction.total_time,
+                    detection_delay=prediction.detection_delay,
+                    prediction_duration=prediction.inference_time,
+                    num_requests=1,
+                    metadata=Metadata(
+                        model_name=prediction.model,
+                        model_provider=self._core.provider_of(prediction),
+                    ),
+                ),
+            )
+        self._announce("prediction", prediction)
+
+
+class _Core(eot_core.TurnDetector):
+    """The core's detector where v1-mini may run, inside a LiveKit job."""
+
+    _context: contextvars.Context | None = None
+    """Where a stream was opened."""
+
+    def _default_local_model(self) -> str | ModelSpec:
+        return V1_MINI
+
+    def _resolve_model(self, model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
+        if isinstance(model, str) and model in (V1_MINI_NAME, "v1-mini"):
+            return V1_MINI
+        try:
+            return super()._resolve_model(model)
+        except ValueError as error:
+            if isinstance(model, str) and not model.lower().endswith(".onnx"):
+                raise ValueError(f"{error}; or {V1_MINI_NAME}") from None
+            raise
+
+    @property
+    def initial_thresholds(self) -> eot_core.Thresholds:
+        return self._thresholds()
+
+    def provider_of(self, prediction: Prediction) -> str:
+        local = self.local_model
+        return local.provider if prediction.source == "local" and local is not None else "livekit"
+
+    def open_stream(self, conn_options: APIConnectOptions | None) -> eot_core.DetectorStream:
+        """A stream that connects within the caller's context, whoever reconnects later: the job's HTTP session and the
+        headers that name the job are looked up there."""
+        if self._cloud is None:
+            return self.stream()
+        here = contextvars.copy_context()
+        mine = copy.copy(self)  # listeners and the set of open streams stay shared
+        mine._context = here
+        mine._cloud = replace(self._cloud, headers=lambda: here.copy().run(_headers))
+        if conn_options is not None:
+            mine._cloud = replace(mine._cloud, connect_timeout=conn_options.timeout)
+            mine._fallback = _retries(self._fallback, conn_options)
+        return mine.stream()
+
+    def _make_transport(self, route: Route, clock: Clock) -> Transport:
+        if route is Route.CLOUD and self._cloud is not None and self._cloud.http_session is None and self._context:
+            connecting = copy.copy(self)
+            connecting._cloud = replace(self._cloud, http_session=self._context.copy().run(_job_http_session))
+            return super(_Core, connecting)._make_transport(route, clock)
+        return super()._make_transport(route, clock)
+
+
+def _headers() -> Mapping[str, str]:
+    """What LiveKit Inference is told about the agent: SDK version, and inside a job which one it is."""
+    from livekit.agents.inference._utils import get_inference_headers
+
+    return get_inference_headers()
+
+
+def _job_http_session() -> aiohttp.ClientSession | None:
+    """The HTTP session that LiveKit keeps for a job; None outside of one."""
+    try:
+        return http_context.http_session()
+    except RuntimeError:
+        return None
+
+
+def _retries(fallback: FallbackOptions, conn_options: APIConnectOptions) -> FallbackOptions:
+    return replace(fallback, retries=conn_options.max_retry, retry_interval=conn_options.retry_interval)
+
+
+def _given(value: Any, default: Any) -> Any:
+    return value if is_given(value) else default
+
+
+def _checked(value: Any, name: str, *types: type) -> Any:
+    """``value``, or None where it is not given.
+
+    Raises:
+        TypeError: it is of another type; the message names the argument, not the value.
+    """
+    if value is None or not is_given(value):
+        return None
+    if not isinstance(value, types):
+        wanted = " or ".join(kind.__name__ for kind in types)
+        raise TypeError(f"{name} must be {wanted} or None, got {type(value).__name__}")
+    return value

@@ -1,0 +1,217 @@
+"""One conversation, as LiveKit's AudioRecognition uses it: the 13 members of ``_StreamingTurnDetectorStream``."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from livekit import rtc
+from livekit.agents import LanguageCode
+from livekit.agents.voice.turn import TurnDetectionEvent
+
+from eot_core import DetectorStream, Outcome, Prediction
+from eot_core.models.base import PcmArray
+
+logger = logging.getLogger("adapters.livekit")
+
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
+
+def _never_raises(method: _Method) -> _Method:
+    """LiveKit calls these from the task that carries the user's audio: one exception would deafen the session."""
+
+    @functools.wraps(method)
+    def guarded(self: TurnDetectorStream, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception:
+            self._complain(method.__name__)
+
+    return cast(_Method, guarded)
+
+
+class TurnDetectorStream:
+    """Made by :meth:`adapters.livekit.TurnDetector.stream`. No method raises, no future holds an exception."""
+
+    def __init__(self, core: DetectorStream) -> None:
+        """
+        Args:
+            core: the stream that does the work; it is closed with this one.
+        """
+        if not isinstance(core, DetectorStream):
+            raise TypeError(
+                f"core must be an eot_core.DetectorStream, got {type(core).__name__}: use detector.stream()"
+            )
+        self._core = core
+        self._in_flight: tuple[asyncio.Future[Prediction], asyncio.Future[TurnDetectionEvent]] | None = None
+        self._ended = False
+        self._complained: set[str] = set()
+        self._unsupported: set[str] = set()
+
+    # -- what can be asked ----------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> str:
+        """Full name of the active model; another one after a fallback."""
+        return self._core.model
+
+    @property
+    def provider(self) -> str:
+        """Who publishes the model that the detector was made with."""
+        return self._core.provider
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether this stream left the model that the detector was made with. Says nothing of other streams."""
+        return self._core.is_fallback
+
+    @property
+    def prediction_timeout(self) -> float:
+        """Seconds after which LiveKit need not wait any longer; the future of :meth:`predict` is resolved by then."""
+        return self._core.prediction_timeout
+
+    async def unlikely_threshold(self, language: LanguageCode | None) -> float:
+        """Threshold, 0..1, for the model that gave the last answer. None, NOT_GIVEN: the last known language."""
+        return self._core.unlikely_threshold(language)
+
+    async def backchannel_threshold(self, language: LanguageCode | None) -> float | None:
+        """The same for backchannels; None where the model does not tell them."""
+        return self._core.backchannel_threshold(language)
+
+    async def supports_language(self, language: LanguageCode | None) -> bool:
+        """Whether the active model was made for the language, or the user gave a threshold for it.
+
+        LiveKit ends every pause after the minimum delay where it was not, which is worth a warning.
+        """
+        supported = self._core.supports_language(language)
+        if not supported and language not in self._unsupported:
+            self._unsupported.add(str(language))
+            logger.warning(
+                "%s was not made for the language %r: LiveKit ends turns after the minimum delay. Choose a model that "
+                "knows it, or give a threshold that you measured: unlikely_threshold={%r: ...}",
+                self.model,
+                str(language),
+                str(language),
+            )
+        return supported
+
+    # -- the conversation -----------------------------------------------------------------------------------------
+
+    @_never_raises
+    def push_audio(self, frame: rtc.AudioFrame) -> None:
+        """A frame of any length, rate (8 to 48 kHz; it may change) and number of channels, which are averaged."""
+        if not self._ended:
+            self._core.push_audio(_mono(frame), frame.sample_rate)
+
+    def predict(self) -> asyncio.Future[TurnDetectionEvent]:
+        """Ask whether the turn has ended, given the audio so far. A request in flight is superseded.
+
+        Returns:
+            A future that is always resolved with a new event, after :attr:`prediction_timeout` seconds at the latest.
+            A request that was superseded or cancelled has probability 0.0; one that no model could answer has 1.0.
+            Cancelling the future drops the request.
+        """
+        answer: asyncio.Future[TurnDetectionEvent] = asyncio.get_running_loop().create_future()
+        if self._ended:
+            answer.set_result(_default_event())
+            return answer
+        try:
+            inner = self._core.predict()
+        except Exception:
+            self._complain("predict")
+            answer.set_result(_default_event())
+            return answer
+        self._settle()  # the one that was superseded
+        self._in_flight = inner, answer
+        inner.add_done_callback(lambda done: _relay(done, answer))
+        answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+        self._settle()
+        return answer
+
+    @_never_raises
+    def cancel_inference(self, *, timed_out: bool = False) -> None:
+        """The user speaks on; or, with ``timed_out``, LiveKit will not wait longer for the request in flight."""
+        if timed_out:
+            self._core.time_out()
+        else:
+            self._core.cancel()
+        self._settle()
+
+    @_never_raises
+    def flush(self, reason: str | None = None) -> None:
+        """The turn ended, whoever ended it. Idempotent."""
+        self._core.flush(reason)
+        self._settle()
+
+    @_never_raises
+    def end_input(self) -> None:
+        """There will be no more audio: what is pushed from now on is dropped, what is asked gets 1.0. Idempotent."""
+        if not self._ended:
+            self._ended = True
+            self._core.flush("input_ended")
+            self._settle()
+
+    async def aclose(self) -> None:
+        """Close: a request in flight is cancelled, and nothing is left behind. Idempotent."""
+        self._ended = True
+        try:
+            await self._core.aclose()
+        except Exception:
+            self._complain("aclose")
+        finally:
+            self._settle()
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Resolve LiveKit's future in the same step in which the request was, not one turn of the loop later."""
+        if self._in_flight is not None and self._in_flight[0].done():
+            _relay(*self._in_flight)
+            self._in_flight = None
+
+    def _complain(self, where: str) -> None:
+        if where not in self._complained:
+            self._complained.add(where)
+            logger.exception("%s failed; the session goes on without it (reported once)", where)
+
+
+def _relay(inner: asyncio.Future[Prediction], answer: asyncio.Future[TurnDetectionEvent]) -> None:
+    if answer.done():
+        return
+    if inner.cancelled():
+        answer.set_result(_default_event(0.0))
+    else:
+        answer.set_result(_event(inner.result()))
+
+
+def _event(prediction: Prediction) -> TurnDetectionEvent:
+    answered = prediction.outcome is Outcome.ANSWERED
+    return TurnDetectionEvent(
+        type="eot_prediction",
+        end_of_turn_probability=prediction.probability,
+        last_speaking_time=time.time(),
+        detection_delay=prediction.detection_delay if answered else None,
+        inference_duration=prediction.inference_time if answered else None,
+        backchannel_probability=prediction.backchannel_probability,
+    )
+
+
+def _default_event(probability: float = 1.0) -> TurnDetectionEvent:
+    return TurnDetectionEvent(
+        type="eot_prediction", end_of_turn_probability=probability, last_speaking_time=time.time()
+    )
+
+
+def _mono(frame: rtc.AudioFrame) -> PcmArray:
+    samples: PcmArray = np.frombuffer(frame.data, dtype=np.int16)
+    channels = frame.num_channels
+    if channels <= 1:
+        return samples
+    whole = len(samples) - len(samples) % channels
+    mixed: Any = samples[:whole].reshape(-1, channels).mean(axis=1, dtype=np.float32)
+    return np.asarray(mixed, dtype=np.int16)
