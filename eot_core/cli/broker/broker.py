@@ -22,6 +22,8 @@ from .source import FRAME_DURATION, NOISE_DBFS, RecordingSource
 
 _LEAD_FRAMES: Final = 15
 """0.3 s of noise before the recording: the agent drops the frames that come before its audio input is first read."""
+_LEAVE_GRACE: Final = 2.0
+"""Seconds that an agent which hung up has to end by itself."""
 _POLL: Final = 0.25
 """Seconds between questions to an agent that is starting up."""
 
@@ -121,12 +123,14 @@ class ConsoleBroker:
             except OSError as e:
                 raise BrokerError(f"the agent could not be started: {e}. Command: {' '.join(self._command)}") from e
             reason = await self._hold(agent)
+            duration = self.position
         finally:
-            if self._writer is not None:
-                self._writer.close()
-            await agent.stop()
+            # The last line waits and can be cut short by a second cancellation, so it comes after the sockets.
             server.close()
-        return ConsoleResult(reason, tuple(self._events), self.position, agent.returncode)
+            if self._writer is not None:
+                self._writer.transport.abort()
+            await agent.stop()
+        return ConsoleResult(reason, tuple(self._events), duration, agent.returncode)
 
     async def _hold(self, agent: AgentProcess) -> StopReason:
         gone = asyncio.create_task(agent.wait())
@@ -138,9 +142,12 @@ class ConsoleBroker:
             self._set_zero(time.monotonic() + _LEAD_FRAMES * FRAME_DURATION)
             talking = asyncio.create_task(self._talk())
             await asyncio.wait({talking, receiving, gone}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (talking, receiving):
-                if task.done():
-                    return task.result()
+            if talking.done():
+                return talking.result()
+            if receiving.done():
+                receiving.result()  # raises what broke the connection, if it did not just end
+            # It left by itself: its own exit code tells more than that of an interrupted process.
+            await asyncio.wait({gone}, timeout=_LEAVE_GRACE)
             return StopReason.AGENT_LEFT
         except (ConnectionError, protocol.ProtocolError) as e:
             raise BrokerError(_with_output(f"the console connection broke: {e}", agent)) from e

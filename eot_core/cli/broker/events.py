@@ -11,6 +11,7 @@ from typing import Literal
 
 UserState = Literal["speaking", "listening", "away", "unknown"]
 AgentState = Literal["initializing", "idle", "listening", "thinking", "speaking", "unknown"]
+Role = Literal["user", "assistant", "system", "developer", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,13 @@ class EotPredicted(ConsoleEvent):
 class MessageAdded(ConsoleEvent):
     """A message entered the conversation: a user's turn that was committed, or a reply of the agent."""
 
-    role: Literal["user", "assistant", "system", "developer", "unknown"]
+    role: Role
     text: str
     interrupted: bool
     """The user spoke over the reply."""
+    committed_at: float | None = None
+    """For a turn of the user: when it was ended, in seconds of the recording, as the agent measured it. The message
+    itself may come later, for example behind a reply that is being spoken. None where the agent does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,13 +66,13 @@ class AgentProcess:
             await asyncio.wait({self._reader}, timeout=1.0)
         return code
 
-    async def stop(self, *, interrupt_grace: float = INTERRUPT_GRACE, terminate_grace: float = TERMINATE_GRACE) -> None:
+    async def stop(self) -> None:
         """Stop it and all it started: SIGINT, then SIGTERM, then SIGKILL. Idempotent; does nothing before start()."""
         process = self._process
         if process is None:
             return
         try:
-            for number, grace in ((signal.SIGINT, interrupt_grace), (signal.SIGTERM, terminate_grace)):
+            for number, grace in ((signal.SIGINT, INTERRUPT_GRACE), (signal.SIGTERM, TERMINATE_GRACE)):
                 if process.returncode is not None:
                     break
                 # Only the agent itself is asked; it looks after its own children while it can.

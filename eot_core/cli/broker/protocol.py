@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 from livekit.protocol.agent_pb import agent_session as pb
@@ -126,7 +126,7 @@ def to_event(message: pb.AgentSessionEvent, position: float, to_position: Callab
     kind = message.WhichOneof("event")
     at: float | None = None
     if message.HasField("created_at"):
-        at = to_position(message.created_at.seconds + message.created_at.nanos * 1e-9)
+        at = to_position(_seconds(message.created_at))
     match kind:
         case "user_state_changed":
             user = message.user_state_changed
@@ -146,11 +146,11 @@ def to_event(message: pb.AgentSessionEvent, position: float, to_position: Callab
                 at,
                 eot.probability,
                 eot.threshold,
-                eot.inference_duration.seconds + eot.inference_duration.nanos * 1e-9,
-                eot.delay.seconds + eot.delay.nanos * 1e-9,
+                _seconds(eot.inference_duration),
+                _seconds(eot.delay),
             )
         case "conversation_item_added":
-            return _message_added(message.conversation_item_added.item, position, at)
+            return _message_added(message.conversation_item_added.item, position, at, to_position)
         case "session_usage_updated":
             return ev.UsageUpdated(position, at, _usage(message.session_usage_updated.usage))
         case "error":
@@ -161,22 +161,36 @@ def to_event(message: pb.AgentSessionEvent, position: float, to_position: Callab
             return ev.OtherEvent(position, at, name)
 
 
-def _message_added(item: pb.ChatContext.ChatItem, position: float, at: float | None) -> ev.MessageAdded | None:
+_ROLES: Final[dict[int, ev.Role]] = {
+    pb.USER: "user",
+    pb.ASSISTANT: "assistant",
+    pb.SYSTEM: "system",
+    pb.DEVELOPER: "developer",
+}
+
+
+def _message_added(
+    item: pb.ChatContext.ChatItem, position: float, at: float | None, to_position: Callable[[float], float]
+) -> ev.MessageAdded | None:
     if not item.HasField("message"):
         return None
     message = item.message
     text = "\n".join(part.text for part in message.content if part.text)
-    match message.role:
-        case pb.USER:
-            return ev.MessageAdded(position, at, "user", text, message.interrupted)
-        case pb.ASSISTANT:
-            return ev.MessageAdded(position, at, "assistant", text, message.interrupted)
-        case pb.SYSTEM:
-            return ev.MessageAdded(position, at, "system", text, message.interrupted)
-        case pb.DEVELOPER:
-            return ev.MessageAdded(position, at, "developer", text, message.interrupted)
-        case _:
-            return ev.MessageAdded(position, at, "unknown", text, message.interrupted)
+    committed_at: float | None = None
+    metrics = message.metrics
+    if metrics.HasField("stopped_speaking_at") and metrics.HasField("end_of_turn_delay"):
+        committed_at = to_position(_seconds(metrics.stopped_speaking_at) + metrics.end_of_turn_delay)
+    role = _ROLES.get(message.role, "unknown")
+    return ev.MessageAdded(position, at, role, text, message.interrupted, committed_at)
+
+
+class _HasSeconds(Protocol):
+    seconds: int
+    nanos: int
+
+
+def _seconds(value: _HasSeconds) -> float:
+    return value.seconds + value.nanos * 1e-9
 
 
 def _usage(usage: pb.AgentSessionUsage) -> tuple[ev.ModelUsage, ...]:
