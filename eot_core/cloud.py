@@ -38,8 +38,11 @@ class CloudOptions:
     """Sample rate on the wire, in Hz."""
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
     """Seconds from the first packet to the end of the handshake."""
-    http_session: aiohttp.ClientSession | None = field(default=None, repr=False)
-    """An aiohttp session to use; it stays the caller's to close. None: one per connection."""
+    http_session: aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | None] | None = field(
+        default=None, repr=False
+    )
+    """An aiohttp session to use, or what gives it when it is needed; it stays the caller's to close. None: one per
+    connection."""
     ssl: ssl_module.SSLContext | bool | None = field(default=None, repr=False)
     """A context with a private CA; None: the system's. False switches the check off, for development."""
     headers: Headers | None = field(default=None, repr=False)

@@ -55,7 +55,7 @@ class TurnDetector:
         base_url: str | None = None,
         api_key: str | None = None,
         api_secret: str | None = None,
-        http_session: aiohttp.ClientSession | None = None,
+        http_session: aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | None] | None = None,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         ssl: ssl_module.SSLContext | bool | None = None,
         headers: Headers | None = None,
@@ -77,7 +77,8 @@ class TurnDetector:
             base_url: of the gateway; None: ``LIVEKIT_INFERENCE_URL``, then LiveKit Inference.
             api_key: None: ``LIVEKIT_INFERENCE_API_KEY``, then ``LIVEKIT_API_KEY``.
             api_secret: None: ``LIVEKIT_INFERENCE_API_SECRET``, then ``LIVEKIT_API_SECRET``.
-            http_session: an aiohttp session to connect with; it stays the caller's to close.
+            http_session: an aiohttp session to connect with, or what gives it when it is needed; it stays the
+                caller's to close.
             connect_timeout: seconds for connection and handshake.
             ssl: a context with a private CA.
             headers: more headers for the handshake, or a function that gives them.

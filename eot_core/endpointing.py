@@ -8,7 +8,6 @@ from .events import DecisionReason, Outcome, Prediction, TurnDecision
 from .options import check_seconds
 from .thresholds import check_probability
 
-
 DETECTOR_MIN_DELAY = 0.3
 DETECTOR_MAX_DELAY = 2.5
 """Seconds; livekit-agents' defaults for an audio turn detector (``voice/turn.py``, _STREAMING_ENDPOINTING_DEFAULTS)."""

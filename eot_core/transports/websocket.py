@@ -1,0 +1,412 @@
+"""The way to a model behind a WebSocket: LiveKit Inference, or any gateway that speaks its protocol.
+
+One connection for the whole stream. What is pushed before it is up waits, in order, and is sent when it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl as ssl_module
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+import numpy as np
+
+from ..audio import Resampler
+from ..clock import Clock, TimerHandle
+from ..cloud import CloudOptions
+from ..models.base import SAMPLE_RATE, PcmArray
+from .base import Answer, InferenceRequest, TransportSink
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from ..protocol import ClientProtocol, EotPrediction
+
+logger = logging.getLogger("eot_core")
+
+MAX_BACKLOG = 10.0
+"""Seconds of audio that wait to be sent, at most. More than any model here looks at (8 s), and far more than a
+prediction waits for; before the connection is up the oldest audio is dropped, afterwards the connection is given up."""
+MAX_CHUNK = 1.0
+"""Seconds of audio in one message, at most."""
+HEARTBEAT = 20.0
+"""Seconds between pings; a connection that answers none for half as long is dead."""
+GOODBYE = 1.0
+"""Seconds that a clean close may take."""
+
+_LASTING_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009, 1010)
+"""Close codes that another try does not cure (RFC 6455, section 7.4.1): this end is what the far end objects to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Audio:
+    pcm: PcmArray
+    captured_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    pass
+
+
+_Item = _Audio | _Start | _Stop | _Flush
+
+
+class _Failure(Exception):
+    """The connection is over. ``reason`` holds no secrets."""
+
+    def __init__(self, reason: str, *, retryable: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
+
+
+class WebSocketTransport:
+    """See :class:`~eot_core.transports.base.Transport`."""
+
+    def __init__(self, options: CloudOptions, *, clock: Clock, wall_clock: Callable[[], float] = time.time) -> None:
+        """
+        Args:
+            options: where to connect.
+            clock: for the connection's time-out and for durations.
+            wall_clock: Unix seconds, for the stamps on messages.
+        """
+        self._options = options
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._sink: TransportSink | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._outbox: deque[_Item] = deque()
+        self._backlog = 0  # samples in the outbox
+        self._wake = asyncio.Event()
+        self._resampler = Resampler(options.sample_rate)
+        self._captured_at = 0.0
+        self._asked: dict[str, tuple[float, float | None]] = {}  # id -> when asked, when sent
+        self._connecting = False
+        self._connected = False
+        self._closing = False
+        self._timer: TimerHandle | None = None
+
+    # -- what the session asks for --------------------------------------------------------------------------------
+
+    def open(self, sink: TransportSink) -> None:
+        """Connect, in the background."""
+        if self._task is not None or self._closing:
+            return
+        self._sink = sink
+        self._timer = self._clock.call_at(self._clock.now() + self._options.connect_timeout, self._on_timeout)
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="eot websocket")
+
+    def push_audio(self, pcm: PcmArray, captured_at: float) -> None:
+        """Queue audio, stamped with the time at which it was captured."""
+        if self._closing:
+            return
+        self._captured_at = captured_at
+        self._queue_audio(self._resampler.push(pcm, SAMPLE_RATE))
+
+    def start(self, request: InferenceRequest) -> None:
+        """Queue a request, behind all audio pushed so far."""
+        if self._closing:
+            return
+        self._queue_audio(self._resampler.drain())
+        self._asked[request.request_id] = (self._clock.now(), None)
+        self._queue(_Start(request.request_id))
+
+    def stop(self, request_id: str) -> None:
+        """Tell the far end; a request that is still waiting here is not sent at all."""
+        if self._asked.pop(request_id, None) is None or self._closing:
+            return
+        waiting = _Start(request_id)
+        if waiting in self._outbox:
+            self._outbox.remove(waiting)
+        else:
+            self._queue(_Stop(request_id))
+
+    def flush(self) -> None:
+        """Queue the end of the turn."""
+        if not self._closing:
+            self._queue_audio(self._resampler.drain())
+            self._queue(_Flush())
+
+    def close(self) -> None:
+        """Say goodbye in the background."""
+        if self._closing:
+            return
+        self._closing = True
+        self._sink = None
+        self._cancel_timer()
+        self._asked.clear()
+        self._outbox.clear()
+        self._backlog = 0
+        self._wake.set()
+        if self._task is not None and self._connecting:
+            self._task.cancel()
+
+    async def aclose(self) -> None:
+        """Say goodbye, and wait until the socket is gone."""
+        self.close()
+        task = self._task
+        if task is None or task.done():
+            return
+        await asyncio.wait({task}, timeout=2 * GOODBYE)
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=GOODBYE)
+
+    # -- the outbox -----------------------------------------------------------------------------------------------
+
+    def _queue(self, item: _Item) -> None:
+        self._outbox.append(item)
+        self._wake.set()
+
+    def _queue_audio(self, pcm: PcmArray) -> None:
+        step = round(MAX_CHUNK * self._options.sample_rate)
+        for begin in range(0, len(pcm), step):
+            piece = pcm[begin : begin + step]
+            self._backlog += len(piece)
+            self._queue(_Audio(piece, self._captured_at))
+        bound = round(MAX_BACKLOG * self._options.sample_rate)
+        if self._backlog <= bound:
+            return
+        if self._connected:
+            self._report_failure(_Failure("send_stalled", retryable=True))
+        else:
+            self._drop_oldest_audio(bound)
+
+    def _drop_oldest_audio(self, bound: int) -> None:
+        """What is dropped is what no model looks at any more. Requests and turn ends keep their places."""
+        kept: deque[_Item] = deque()
+        for item in self._outbox:
+            if isinstance(item, _Audio) and self._backlog > bound:
+                self._backlog -= len(item.pcm)
+            else:
+                kept.append(item)
+        self._outbox = kept
+
+    # -- the connection -------------------------------------------------------------------------------------------
+
+    def _on_timeout(self) -> None:
+        """No session_created in time: whoever holds the far end may hold it for ever."""
+        self._timer = None
+        self._report_failure(_Failure("connect_timeout", retryable=True))
+        if self._task is not None:
+            self._task.cancel()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _run(self) -> None:
+        try:
+            await self._converse()
+        except _Failure as failure:
+            self._report_failure(failure)
+        except Exception as error:
+            logger.exception("the connection to the turn detector broke")
+            self._report_failure(_Failure(f"transport_error: {type(error).__name__}", retryable=False))
+        finally:
+            self._cancel_timer()
+
+    def _report_failure(self, failure: _Failure) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            logger.debug("the connection to the turn detector failed: %s", failure.reason)
+            sink.on_failed(failure.reason, retryable=failure.retryable)
+
+    async def _converse(self) -> None:
+        import aiohttp
+
+        from ..protocol import ClientProtocol
+
+        own: aiohttp.ClientSession | None = None
+        given = self._options.http_session
+        session = given() if callable(given) else given
+        if session is None:
+            session = own = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        try:
+            self._connecting = True
+            try:
+                ws = await self._connect(session)
+            finally:
+                self._connecting = False
+            self._connected = True
+            try:
+                await self._exchange(ws, ClientProtocol())
+            except _Failure as failure:
+                self._report_failure(failure)  # at once: closing may take a second
+            finally:
+                self._connected = False
+                await ws.close()
+        finally:
+            if own is not None:
+                await own.close()
+
+    async def _connect(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        import aiohttp
+
+        from ..protocol.auth import Credentials, connection_headers
+
+        options = self._options
+        headers = connection_headers(
+            Credentials(options.api_key, options.api_secret), now=self._wall_clock(), extra=options.headers
+        )
+        try:
+            return await session.ws_connect(
+                eot_url(options.base_url),
+                headers=headers,
+                heartbeat=HEARTBEAT,
+                ssl=True if options.ssl is None else options.ssl,
+                timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE),
+            )
+        except (aiohttp.ClientError, OSError, ssl_module.SSLError, ValueError) as error:
+            # From None: what aiohttp's errors hold includes the request's headers.
+            raise _connection_failure(error) from None
+
+    async def _exchange(self, ws: aiohttp.ClientWebSocketResponse, protocol: ClientProtocol) -> None:
+        await ws.send_bytes(
+            protocol.session_create(sample_rate=self._options.sample_rate, created_at=self._wall_clock())
+        )
+        loop = asyncio.get_running_loop()
+        receiver = loop.create_task(self._receive(ws, protocol), name="eot websocket receiver")
+        sender = loop.create_task(self._send(ws, protocol), name="eot websocket sender")
+        try:
+            await asyncio.wait({receiver, sender}, return_when=asyncio.FIRST_COMPLETED)
+            if not receiver.done():  # the sender is through, or could not send: the far end has the last word
+                await asyncio.wait({receiver}, timeout=GOODBYE)
+            for task in (receiver, sender):
+                if task.done() and not self._closing:
+                    task.result()
+        finally:
+            for task in (receiver, sender):
+                task.cancel()
+            await asyncio.gather(receiver, sender, return_exceptions=True)
+
+    async def _send(self, ws: aiohttp.ClientWebSocketResponse, protocol: ClientProtocol) -> None:
+        import aiohttp
+
+        try:
+            while not self._closing:
+                while self._outbox:
+                    await ws.send_bytes(self._encode(self._outbox.popleft(), protocol))
+                self._wake.clear()
+                if not self._outbox and not self._closing:
+                    await self._wake.wait()
+            await ws.send_bytes(protocol.session_close(created_at=self._wall_clock()))
+        except (ConnectionError, aiohttp.ClientError):
+            if not self._closing:
+                raise _Failure("connection_lost", retryable=True) from None
+
+    def _encode(self, item: _Item, protocol: ClientProtocol) -> bytes:
+        now = self._wall_clock()
+        match item:
+            case _Audio(pcm, captured_at):
+                self._backlog -= len(pcm)
+                data = np.asarray(pcm, dtype="<i2").tobytes()
+                return protocol.input_audio(data, captured_at=captured_at, created_at=now)
+            case _Start(request_id):
+                if request_id in self._asked:
+                    self._asked[request_id] = (self._asked[request_id][0], self._clock.now())
+                return protocol.inference_start(request_id, created_at=now)
+            case _Stop(request_id):
+                return protocol.inference_stop(request_id, created_at=now)
+            case _Flush():
+                return protocol.session_flush(created_at=now)
+            case _:
+                assert_never(item)
+
+    async def _receive(self, ws: aiohttp.ClientWebSocketResponse, protocol: ClientProtocol) -> None:
+        import aiohttp
+
+        while True:
+            message = await ws.receive()
+            if message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
+                self._read(message.data, protocol)
+            elif message.type is aiohttp.WSMsgType.ERROR:
+                raise _Failure("connection_lost", retryable=True)
+            elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+                if self._closing:
+                    return
+                code = ws.close_code if ws.close_code is not None else 1006
+                raise _Failure(f"connection_closed_{code}", retryable=code not in _LASTING_CLOSE_CODES)
+
+    def _read(self, data: bytes | str, protocol: ClientProtocol) -> None:
+        from ..protocol import EotPrediction, ErrorCode, ProtocolError, ServerError, SessionClosed, SessionCreated
+
+        for event in protocol.receive(data):
+            if self._sink is None:  # closing: nobody listens, and the session decides no more
+                return
+            match event:
+                case SessionCreated(calibration):
+                    self._cancel_timer()
+                    self._sink.on_ready(calibration)
+                case EotPrediction():
+                    self._answer(self._sink, event)
+                case ServerError(_, code):
+                    logger.debug("the turn detector's server reported error %d: %s", code, event.message)
+                    raise _Failure(f"error_{code}", retryable=code == 429 or code >= 500)
+                case SessionClosed():
+                    raise _Failure("session_closed", retryable=True)
+                case ProtocolError(ErrorCode.UNUSABLE_THRESHOLDS):
+                    raise _Failure("invalid_thresholds", retryable=False)
+                case ProtocolError(code, text):
+                    logger.debug("the turn detector's server broke the protocol: %s", text)
+                    raise _Failure(f"protocol_{code}", retryable=False)
+
+    def _answer(self, sink: TransportSink, event: EotPrediction) -> None:
+        asked_at, sent_at = self._asked.pop(event.request_id, (None, None))
+        if asked_at is None or sent_at is None:
+            return  # unknown, stopped, or answered before
+        elapsed = self._clock.now() - sent_at
+        stats = event.stats
+        work = stats.server_e2e_latency or stats.preprocessing_duration + stats.inference_duration
+        work = min(work, elapsed)
+        sink.on_answer(
+            event.request_id,
+            Answer(
+                probability=event.probability,
+                backchannel_probability=event.backchannel_probability,
+                queue_time=sent_at - asked_at,
+                network_time=elapsed - work,
+                inference_time=work,
+            ),
+        )
+
+
+def eot_url(base_url: str) -> str:
+    """Where to connect: ``http`` becomes ``ws``, and "/eot" is appended."""
+    url = base_url.rstrip("/")
+    if url.startswith(("http://", "https://")):
+        url = "ws" + url[4:]
+    return f"{url}/eot"
+
+
+def _connection_failure(error: Exception) -> _Failure:
+    import aiohttp
+
+    if isinstance(error, aiohttp.WSServerHandshakeError | aiohttp.ClientResponseError):
+        return _Failure(f"http_{error.status}", retryable=error.status in (408, 425, 429) or error.status >= 500)
+    if isinstance(error, aiohttp.ClientSSLError | ssl_module.SSLError):
+        return _Failure("tls_error", retryable=False)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return _Failure("dns_error", retryable=True)
+    if isinstance(error, aiohttp.ClientConnectorError | ConnectionRefusedError):
+        return _Failure("connect_error", retryable=True)
+    if isinstance(error, aiohttp.InvalidURL | ValueError):
+        return _Failure("invalid_url", retryable=False)
+    return _Failure("connection_lost", retryable=True)
