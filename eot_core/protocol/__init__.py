@@ -11,6 +11,7 @@ from .client import ClientProtocol
 from .errors import ErrorCode, LocalProtocolError, ProtocolError
 from .events import (
     Backend,
+    ClientEvent,
     Encoding,
     EotPrediction,
     Ignored,
@@ -21,6 +22,7 @@ from .events import (
     InferenceStopRequested,
     InputAudio,
     ServerError,
+    ServerEvent,
     SessionClosed,
     SessionCloseRequested,
     SessionCreated,
@@ -33,6 +35,7 @@ from .state import State
 
 __all__ = [
     "Backend",
+    "ClientEvent",
     "ClientProtocol",
     "Encoding",
     "EotPrediction",
@@ -48,6 +51,7 @@ __all__ = [
     "ProtocolError",
     "ProtocolLimits",
     "ServerError",
+    "ServerEvent",
     "ServerProtocol",
     "SessionCloseRequested",
     "SessionClosed",
