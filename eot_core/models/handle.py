@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from .base import SAMPLE_RATE, Model, ModelSpec
+from .base import SAMPLE_RATE, Model, ModelError, ModelSpec
 
 
 class ModelHandle:
@@ -23,17 +23,27 @@ class ModelHandle:
         """Whether :meth:`get` returns at once."""
         return self._model is not None
 
-    def get(self) -> Model:
+    def get(self, *, timeout: float | None = None) -> Model:
         """The model; the first caller loads it (up to seconds), the others wait. A failed load may be tried again.
 
+        Args:
+            timeout: seconds to wait for somebody else's load, so that one that hangs does not hold every thread that
+                asks; None waits for as long as it takes. One's own load takes its time in any case.
+
         Raises:
-            ModelError: it cannot be loaded; the message says what to install.
+            ModelError: it cannot be loaded (the message says what to install), or is still being loaded.
         """
-        if self._model is None:
-            with self._lock:
-                if self._model is None:
-                    self._model = self.spec.load()
-        return self._model
+        if self._model is not None:
+            return self._model
+        lock = self._lock
+        if not lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            raise ModelError(f"{self.spec.name} is still being loaded")
+        try:
+            if self._model is None:
+                self._model = self.spec.load()
+            return self._model
+        finally:
+            lock.release()
 
     def warm_up(self) -> None:
         """Load, and score a window of silence, so that the first real pause is not the slow one.

@@ -44,6 +44,8 @@ REFUSAL = (
 def v1_mini_spec(load: Callable[[], Model], is_available: Callable[[], bool]) -> ModelSpec:
     """The description of v1-mini for the LiveKit adapter, which alone may run it.
 
+    Call it once per process: each spec has a loaded model of its own.
+
     Args:
         load: loads the weights through LiveKit's own package.
         is_available: whether that package is installed; must not load it.

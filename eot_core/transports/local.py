@@ -87,9 +87,10 @@ class LocalTransport:
         self.stop(request.request_id)
         handle, pcm, now = self._handle, request.pcm, self._scheduler.now
         request_id = request.request_id
+        deadline = now() + (request.deadline - self._now())  # the two clocks need not count from the same moment
         self._jobs[request_id] = self._scheduler.submit(
-            lambda: _infer(handle, pcm, now),
-            deadline=now() + (request.deadline - self._now()),  # the two clocks need not count from the same moment
+            lambda: _infer(handle, pcm, deadline, now),
+            deadline=deadline,
             on_done=self._deliver_to(lambda transport, result: transport._finish(request_id, result)),
             hang_limit=None if handle.loaded else LOAD_LIMIT,
         )
@@ -167,9 +168,9 @@ class LocalTransport:
 # Module functions, so that a prediction that is still running keeps no stream alive.
 
 
-def _load(handle: ModelHandle) -> Model:
+def _load(handle: ModelHandle, timeout: float) -> Model:
     try:
-        return handle.get()
+        return handle.get(timeout=timeout)
     except ModelError as error:
         raise _Unavailable(" ".join(str(error).split())[:_REASON_LENGTH]) from error
     except Exception as error:
@@ -178,14 +179,14 @@ def _load(handle: ModelHandle) -> Model:
 
 def _warm_up(handle: ModelHandle) -> None:
     if not handle.loaded:  # many streams may have asked at once; one is enough
-        _load(handle)
+        _load(handle, LOAD_LIMIT)
         handle.warm_up()
 
 
-def _infer(handle: ModelHandle, pcm: PcmArray, now: Callable[[], float]) -> tuple[float, float, float]:
+def _infer(handle: ModelHandle, pcm: PcmArray, deadline: float, now: Callable[[], float]) -> tuple[float, float, float]:
     """Probability (not yet looked at), seconds of loading, seconds of the model's work."""
     began = now()
-    model = _load(handle)
+    model = _load(handle, min(deadline - began, LOAD_LIMIT))
     loaded = now()
     probability = float(model.predict(pcm))
     return probability, loaded - began, now() - loaded

@@ -48,6 +48,26 @@ def test_loaded_once_by_whoever_comes_first() -> None:
     assert repr(handle) == "<ModelHandle fake loaded>"
 
 
+def test_waiting_for_a_load_that_hangs_has_an_end() -> None:
+    started, go = threading.Event(), threading.Event()
+
+    def load() -> Constant:
+        started.set()
+        assert go.wait(30)
+        return Constant()
+
+    handle = ModelHandle(spec(load))
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(handle.get)
+        assert started.wait(30)
+        for timeout in (0.01, 0.0, -5.0):
+            with pytest.raises(ModelError, match="fake is still being loaded"):
+                handle.get(timeout=timeout)
+        go.set()
+        model = loading.result()
+    assert handle.get(timeout=0.0) is model
+
+
 def test_a_failed_load_is_tried_again() -> None:
     outcomes = [ModelNotInstalledError("pip install it"), None]
 
