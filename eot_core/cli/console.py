@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from .audio_file import AudioFileError, read_audio
 from .broker import (
@@ -37,9 +37,15 @@ EXIT_FAILED: Final = 2
 """The session could not be held; also what argparse exits with."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what ``eot console`` understands."""
-    parser.description = "Play a recording to a LiveKit agent, over its TCP console, and print what happens."
+def add_parser(subparsers: Any) -> None:
+    """Add the command to what ``argparse.ArgumentParser.add_subparsers`` returned."""
+    parser = subparsers.add_parser(
+        "console",
+        help="drive a LiveKit agent from a recording",
+        description="Play a recording, in real time, to any LiveKit agent, and print what happens. The agent runs in a "
+        "process of its own and talks over LiveKit's TCP console: no server, no keys. Exit code 0: the last turn was "
+        "answered; 1: it was not; 2: the session could not be held.",
+    )
     parser.add_argument("agent", type=Path, metavar="AGENT.py", help="file that defines an AgentServer")
     parser.add_argument("--audio", type=Path, required=True, metavar="FILE", help="recording of the user's side")
     parser.add_argument("--channel", type=int, metavar="N", help="channel of the recording, from 0 (default: mix down)")
@@ -51,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--connect-timeout", type=float, default=60.0, metavar="SECONDS", help="wait for the agent (default: 60)"
     )
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | None = None) -> int:

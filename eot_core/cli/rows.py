@@ -16,7 +16,7 @@ class PauseRow:
     time: float
     """True end of the speech before the pause."""
     duration: float | None
-    """Seconds until the speaker went on; None when they did not."""
+    """Seconds until the speaker went on; None when they did not, or not before the turn was ended."""
     probability: float | None
     """Probability that the turn was over, 0..1; None when nothing was predicted."""
     threshold: float | None

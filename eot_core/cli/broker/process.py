@@ -14,7 +14,7 @@ INTERRUPT_GRACE: Final = 8.0
 """Seconds an agent gets to hang up after SIGINT; LiveKit drains its jobs in that time."""
 TERMINATE_GRACE: Final = 2.0
 """Seconds it gets after SIGTERM, before SIGKILL."""
-_KEPT_LINES: Final = 60
+_KEPT_LINES: Final = 20
 _LINE_LIMIT: Final = 1 << 20
 
 

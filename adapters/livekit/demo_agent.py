@@ -1,0 +1,43 @@
+"""The agent behind ``eot replay --framework livekit``: a real AgentSession with scripted STT, LLM and TTS.
+
+Run by ``python -m livekit.agents console`` in a process of its own; what it should do comes through the environment:
+
+- ``EOT_MODEL``: the turn detector's model; "turn-detector-v1-mini", which needs no network, when unset.
+- ``EOT_LANGUAGE``: BCP-47 tag of the speech, "en" when unset.
+- ``EOT_TRANSCRIPT``: a UTF-8 file with what is said, a line for each stretch of speech; may be unset.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, TurnHandlingOptions
+
+from adapters.livekit import VAD, TurnDetector
+from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
+from eot_core.models.base import ModelError
+
+_LANGUAGE = os.environ.get("EOT_LANGUAGE") or "en"
+_TRANSCRIPT = os.environ.get("EOT_TRANSCRIPT")
+try:
+    # Made here and not in the job, so that a model which cannot be had ends the process at once, and says why.
+    _DETECTOR = TurnDetector(model=os.environ.get("EOT_MODEL") or "turn-detector-v1-mini")
+except (ValueError, ModelError) as error:
+    raise SystemExit(f"EOT_MODEL: {error}") from None
+_LINES = Path(_TRANSCRIPT).read_text(encoding="utf-8").splitlines() if _TRANSCRIPT else []
+
+server = AgentServer()
+
+
+@server.rtc_session()
+async def entrypoint(ctx: JobContext) -> None:
+    vad = VAD()
+    session: AgentSession[None] = AgentSession(
+        vad=vad,
+        stt=ScriptedSTT(_LINES, vad=vad, language=_LANGUAGE),
+        llm=ScriptedLLM(),
+        tts=ScriptedTTS(),
+        turn_handling=TurnHandlingOptions(turn_detection=_DETECTOR),
+    )
+    await session.start(agent=Agent(instructions="Repeat what you are told."), room=ctx.room)

@@ -1,0 +1,181 @@
+"""``eot replay --framework livekit``: a recording through a real AgentSession, over LiveKit's TCP console."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ..data import demo_recording, demo_transcript
+from .audio_file import Pcm, read_audio
+from .broker import (
+    AgentError,
+    BrokerError,
+    ConsoleBroker,
+    Event,
+    ModelUsage,
+    StopReason,
+    UsageUpdated,
+    console_command,
+)
+from .replay_rows import RowBuilder, Speech
+from .rows import Row
+
+DEFAULT_MODEL: Final = "turn-detector-v1-mini"
+"""What a LiveKit agent runs on this machine unless told otherwise."""
+_AGENT_FILE: Final = ("livekit", "demo_agent.py")
+"""Within the package ``adapters``."""
+
+
+class ReplayError(Exception):
+    """The replay could not be held. The message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What came of a replay."""
+
+    rows: tuple[Row, ...]
+    """A row for each pause and each turn, in order."""
+    reason: StopReason
+    """Why the session ended; ANSWERED when all went well."""
+    duration: float
+    """Seconds of the recording."""
+    usage: tuple[ModelUsage, ...]
+    """What the session says it used, the turn detector included."""
+    errors: tuple[str, ...]
+    """Errors that the agent reported of itself."""
+
+
+async def replay_livekit(
+    audio_path: str | Path | None = None,
+    *,
+    model: str | None = None,
+    language: str | None = None,
+    transcript: str | Path | None = None,
+    on_row: Callable[[Row], None] | None = None,
+    on_agent_output: Callable[[str], None] | None = None,
+) -> ReplayResult:
+    """Play a recording, in real time, to a LiveKit agent with our turn detector and our VAD.
+
+    Args:
+        audio_path: the recording; None for the bundled one.
+        model: the turn detector's model by its full name; None for :data:`DEFAULT_MODEL`.
+        language: BCP-47 tag of the speech; None for English.
+        transcript: a UTF-8 file with what is said, a line for each stretch of speech; None where it is not known.
+        on_row: called on the event loop with each row as soon as it is certain.
+        on_agent_output: called with each line that the agent writes.
+
+    Raises:
+        AudioFileError: the recording cannot be read.
+        ReplayError: the session could not be held.
+    """
+    if audio_path is None:
+        audio_path = demo_recording()
+        transcript = transcript or demo_transcript()
+    pcm, rate = await asyncio.to_thread(read_audio, audio_path)
+    agent = _agent_file()
+    speech = await asyncio.to_thread(speech_in, pcm, rate)
+    builder = RowBuilder(speech, model or DEFAULT_MODEL)
+    rows: list[Row] = []
+    usage: tuple[ModelUsage, ...] = ()
+    errors: list[str] = []
+
+    def take(new: list[Row]) -> None:
+        for row in new:
+            rows.append(row)
+            if on_row is not None:
+                on_row(row)
+
+    def observe(event: Event) -> None:
+        nonlocal usage
+        if isinstance(event, UsageUpdated):
+            usage = event.models
+        elif isinstance(event, AgentError):
+            errors.append(event.message)
+        take(builder.observe(event))
+
+    broker = ConsoleBroker(
+        console_command(agent),
+        pcm,
+        rate,
+        on_event=observe,
+        on_agent_output=on_agent_output,
+        env=_environment(model, language, transcript),
+    )
+    try:
+        result = await broker.run()
+    except BrokerError as e:
+        raise ReplayError(str(e)) from e
+    take(builder.finish())
+    return ReplayResult(tuple(rows), result.reason, pcm.size / rate, usage, tuple(errors))
+
+
+def speech_in(pcm: Pcm, sample_rate: int) -> list[Speech]:
+    """The stretches of speech in a recording, by the core's own VAD: every delay counts from where one ends.
+
+    Args:
+        pcm: int16 mono, shape (n,).
+        sample_rate: in Hz.
+
+    Raises:
+        ReplayError: the VAD's weights are not on this machine.
+    """
+    from ..models.base import SAMPLE_RATE, ModelError
+    from ..vad import SileroVAD, SpeechEnded, SpeechStarted
+
+    try:
+        stream = SileroVAD().stream()
+    except ModelError as e:
+        raise ReplayError(str(e)) from e
+    if sample_rate != SAMPLE_RATE:
+        import soxr
+
+        pcm = soxr.resample(pcm, sample_rate, SAMPLE_RATE)
+    # Silence after it, so that speech which lasts to the very end ends as well.
+    silence = np.zeros(SAMPLE_RATE, np.int16)
+    speech: list[Speech] = []
+    started = 0.0
+    for event in stream.push(np.concatenate((pcm, silence)), SAMPLE_RATE):
+        match event:
+            case SpeechStarted():
+                started = event.speech_started_at
+            case SpeechEnded():
+                speech.append(Speech(started, event.speech_ended_at))
+            case _:
+                pass
+    return speech
+
+
+def _agent_file() -> Path:
+    """The agent's file, found without importing it: it needs LiveKit, which this process does not."""
+    if _missing("livekit.agents"):
+        raise ReplayError("LiveKit Agents is not installed: pip install 'eot-adapters[livekit]'")
+    spec = importlib.util.find_spec("adapters")
+    for folder in () if spec is None else spec.submodule_search_locations or ():
+        path = Path(folder, *_AGENT_FILE)
+        if path.is_file():
+            return path
+    raise ReplayError("the package 'adapters' is not installed beside 'eot_core': install eot-adapters again")
+
+
+def _missing(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is None
+    except ImportError:  # its parent is not there either
+        return True
+
+
+def _environment(model: str | None, language: str | None, transcript: str | Path | None) -> dict[str, str]:
+    return {
+        "EOT_MODEL": model or DEFAULT_MODEL,
+        "EOT_LANGUAGE": language or "en",
+        "EOT_TRANSCRIPT": "" if transcript is None else str(Path(transcript).resolve()),
+        # LiveKit would load the weights of its own detector beside ours.
+        "LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE": "0",
+    }
