@@ -20,7 +20,7 @@ NAME = "smart-turn-v3.2"
 WINDOW = 8.0
 """Seconds that the model sees; fixed in its graph ([batch, 80, 800])."""
 SHA256 = "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f"
-"""Of smart-turn-v3.2-cpu.onnx, 8,679,182 bytes, as in pipecat-ai 1.8.0 to 1.14.0."""
+"""Of smart-turn-v3.2-cpu.onnx, 8,679,182 bytes, as in pipecat-ai 1.8.0 and 1.14.0."""
 PRE_SPEECH = 0.7
 """Seconds before the onset of the turn that the model is given. Pipecat's analyzer keeps ``pre_speech_ms`` = 500 before
 the moment its VAD reports speech, plus the ``start_secs`` = 0.2 that the VAD needed to be sure

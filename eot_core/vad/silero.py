@@ -18,7 +18,7 @@ from .stream import VADStream
 logger = logging.getLogger(__name__)
 
 SHA256 = "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3"
-"""Of silero_vad.onnx, 2,327,524 bytes: the same file in silero-vad 6.2.3, livekit-plugins-silero 1.7.0 to 1.8.9 and
+"""Of silero_vad.onnx, 2,327,524 bytes: the same file in silero-vad 6.2.3, livekit-plugins-silero 1.7.0 and 1.8.9, and
 pipecat-ai 1.14.0, and the same network as in livekit-local-inference."""
 OLDER_SHA256 = "597d30b3ec076608d059477bb14cfeffdf951bf5cae370d38f65d33bbfe82004"
 """Of the file in pipecat-ai 1.8.0: an earlier training, whose windows differ by up to 0.8. Taken where there is no
