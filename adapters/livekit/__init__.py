@@ -2,5 +2,6 @@
 
 from .detector import TurnDetector
 from .stream import TurnDetectorStream
+from .vad import VAD
 
-__all__ = ["TurnDetector", "TurnDetectorStream"]
+__all__ = ["VAD", "TurnDetector", "TurnDetectorStream"]

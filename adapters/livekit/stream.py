@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import numpy as np
 from livekit import rtc
 from livekit.agents import LanguageCode
 from livekit.agents.voice.turn import TurnDetectionEvent
 
 from eot_core import DetectorStream, Outcome, Prediction
-from eot_core.models.base import PcmArray
+
+from .frames import mono
 
 logger = logging.getLogger("adapters.livekit")
 
@@ -106,7 +106,7 @@ class TurnDetectorStream:
     def push_audio(self, frame: rtc.AudioFrame) -> None:
         """A frame of any length, rate (8 to 48 kHz; it may change) and number of channels, which are averaged."""
         if not self._ended:
-            self._core.push_audio(_mono(frame), frame.sample_rate)
+            self._core.push_audio(mono(frame), frame.sample_rate)
 
     def predict(self) -> asyncio.Future[TurnDetectionEvent]:
         """Ask whether the turn has ended, given the audio so far. A request in flight is superseded.
@@ -205,13 +205,3 @@ def _default_event(probability: float = 1.0) -> TurnDetectionEvent:
     return TurnDetectionEvent(
         type="eot_prediction", end_of_turn_probability=probability, last_speaking_time=time.time()
     )
-
-
-def _mono(frame: rtc.AudioFrame) -> PcmArray:
-    samples: PcmArray = np.frombuffer(frame.data, dtype=np.int16)
-    channels = frame.num_channels
-    if channels <= 1:
-        return samples
-    whole = len(samples) - len(samples) % channels
-    mixed: Any = samples[:whole].reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    return np.asarray(mixed, dtype=np.int16)

@@ -1,0 +1,281 @@
+"""Our Silero as a LiveKit ``VAD``: the same windows, events and options as ``livekit.agents.inference.VAD``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from livekit import rtc
+from livekit.agents import NOT_GIVEN, NotGivenOr, vad
+from livekit.agents.utils import is_given, log_exceptions
+
+from eot_core.audio import AudioFormatError, check_sample_rate
+from eot_core.cpu import worker_count
+from eot_core.models.base import PcmArray
+from eot_core.options import check_seconds
+from eot_core.vad import SileroVAD, SpeechEnded, SpeechStarted, VADEvent, VADOptions, WindowScored
+from eot_core.vad.hysteresis import WINDOW, WINDOW_SAMPLES
+from eot_core.vad.stream import VADStream as CoreStream
+
+from .frames import mono
+from .speech_buffer import SpeechBuffer
+
+logger = logging.getLogger("adapters.livekit")
+
+_SLOW = 0.2
+"""Seconds behind real time that are worth a warning, as in LiveKit's VAD."""
+
+
+class VAD(vad.VAD):
+    """Tells speech from silence. One for an application; nothing is loaded before the first stream.
+
+    The network is loaded once per process, and a few threads, as many as the CPU quota has cores, serve every stream.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_speech_duration: float = 0.05,
+        min_silence_duration: float = 0.25,
+        prefix_padding_duration: float = 0.5,
+        max_buffered_speech: float = 60.0,
+        activation_threshold: float = 0.5,
+        deactivation_threshold: NotGivenOr[float | None] = NOT_GIVEN,
+        weights: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            min_speech_duration: seconds of speech in a row after which speech has started.
+            min_silence_duration: seconds of silence in a row after which it has ended. A turn detector needs 0.25 s.
+            prefix_padding_duration: seconds before the start of speech that its frames begin with.
+            max_buffered_speech: seconds of speech that are kept for the frames of an event; the rest is left out.
+            activation_threshold: a window at least this probable is speech; more than 0, at most 1.
+            deactivation_threshold: while speaking, a window stays speech above this. Not given: always 0.15 below
+                ``activation_threshold``, but at least 0.01.
+            weights: path of silero_vad.onnx; None looks inside the installed packages.
+
+        Raises:
+            ValueError: an option is out of range; the message names it.
+        """
+        super().__init__(capabilities=vad.VADCapabilities(update_interval=WINDOW))
+        self._options = VADOptions(
+            activation_threshold=activation_threshold,
+            deactivation_threshold=deactivation_threshold if is_given(deactivation_threshold) else None,
+            min_speech_duration=min_speech_duration,
+            min_silence_duration=min_silence_duration,
+        )
+        self._prefix = check_seconds(prefix_padding_duration, "prefix_padding_duration")
+        self._max_speech = check_seconds(max_buffered_speech, "max_buffered_speech", positive=True)
+        if weights is not None and not isinstance(weights, str | os.PathLike):
+            raise TypeError(f"weights must be a path, got {type(weights).__name__}")
+        self._silero = SileroVAD(self._options, weights=weights)
+        self._streams: weakref.WeakSet[VADStream] = weakref.WeakSet()
+
+    @property
+    def model(self) -> str:
+        """ "silero"."""
+        return "silero"
+
+    @property
+    def provider(self) -> str:
+        """Who runs it."""
+        return "eot-adapters"
+
+    @property
+    def min_silence_duration(self) -> float:
+        """Seconds; LiveKit checks that a turn detector can work with it."""
+        return self._options.min_silence_duration
+
+    def stream(self) -> VADStream:
+        """A stream for one speaker, on the running event loop. It loads the network in the background.
+
+        A network that cannot be loaded ends the stream with a :class:`eot_core.models.base.ModelError`.
+        """
+        stream = VADStream(self, self._silero, self._options, self._prefix, self._max_speech)
+        self._streams.add(stream)
+        return stream
+
+    def warm_up(self) -> None:
+        """Load the network and score a window, now, in this thread, e.g. in a worker's ``prewarm_fnc``.
+
+        Raises:
+            ModelError: it cannot be loaded; the message says what to install.
+        """
+        self._silero.warm_up()
+
+    def update_options(
+        self,
+        *,
+        min_speech_duration: NotGivenOr[float] = NOT_GIVEN,
+        min_silence_duration: NotGivenOr[float] = NOT_GIVEN,
+        prefix_padding_duration: NotGivenOr[float] = NOT_GIVEN,
+        max_buffered_speech: NotGivenOr[float] = NOT_GIVEN,
+        activation_threshold: NotGivenOr[float] = NOT_GIVEN,
+        deactivation_threshold: NotGivenOr[float | None] = NOT_GIVEN,
+    ) -> None:
+        """Other options, for the streams to come and, from the next window, for those that are open.
+
+        Raises:
+            ValueError: an option is out of range; the message names it. Nothing has changed then.
+        """
+        changes: dict[str, Any] = {
+            name: value
+            for name, value in (
+                ("min_speech_duration", min_speech_duration),
+                ("min_silence_duration", min_silence_duration),
+                ("activation_threshold", activation_threshold),
+                ("deactivation_threshold", deactivation_threshold),
+            )
+            if is_given(value)
+        }
+        options = replace(self._options, **changes)
+        prefix, max_speech = self._prefix, self._max_speech
+        if is_given(prefix_padding_duration):
+            prefix = check_seconds(prefix_padding_duration, "prefix_padding_duration")
+        if is_given(max_buffered_speech):
+            max_speech = check_seconds(max_buffered_speech, "max_buffered_speech", positive=True)
+        self._options, self._prefix, self._max_speech = options, prefix, max_speech
+        self._silero.options = options
+        for stream in list(self._streams):
+            stream._update(options, prefix, max_speech)
+
+
+class VADStream(vad.VADStream):
+    """Made by :meth:`VAD.stream`; iterate over it for :class:`livekit.agents.vad.VADEvent`.
+
+    Frames may have any length, any rate from 8 to 48 kHz, which may change in mid-stream, and several channels, which
+    are averaged. Frames of events are mono at the rate of the newest audio.
+    """
+
+    def __init__(self, parent: VAD, silero: SileroVAD, options: VADOptions, prefix: float, max_speech: float) -> None:
+        self._silero = silero
+        self._options = options
+        self._buffer = SpeechBuffer(prefix, max_speech)
+        self._core: CoreStream | None = None
+        self._complained: set[str] = set()
+        super().__init__(parent)
+
+    def _update(self, options: VADOptions, prefix: float, max_speech: float) -> None:
+        self._options = options
+        self._buffer.resize(prefix, max_speech)
+        if self._core is not None:
+            self._core.options = options
+
+    @log_exceptions(logger=logger)
+    async def _main_task(self) -> None:
+        loop = asyncio.get_running_loop()
+        core = await loop.run_in_executor(_executor(), self._silero.stream)
+        core.options = self._options
+        self._core = core
+        behind = 0.0
+        async for item in self._input_ch:
+            if not isinstance(item, rtc.AudioFrame):
+                core.reset()
+                self._buffer.clear()
+                behind = 0.0
+                continue
+            try:
+                pcm, rate = mono(item), check_sample_rate(item.sample_rate)
+            except (AudioFormatError, AttributeError, TypeError, ValueError) as error:
+                self._complain(f"audio was dropped: {error}")
+                continue
+            began = time.perf_counter()
+            events = await loop.run_in_executor(_executor(), core.push, pcm, rate)
+            took = time.perf_counter() - began
+            behind = max(0.0, behind + took - len(pcm) / rate)
+            if behind > _SLOW:
+                logger.warning("the VAD is slower than real time", extra={"delay": behind})
+                behind = 0.0
+            self._buffer.push(pcm, rate)
+            windows = sum(isinstance(event, WindowScored) for event in events)
+            for event in events:
+                self._event_ch.send_nowait(self._translate(event, rate, took / windows))
+
+    def _translate(self, event: VADEvent, rate: int, inference_duration: float) -> vad.VADEvent:
+        match event:
+            case WindowScored():
+                if not event.speaking and event.raw_accumulated_speech == 0.0:
+                    self._buffer.keep_prefix()
+                window, overflowed = self._buffer.next_window()
+                if overflowed:
+                    logger.warning("max_buffered_speech is reached: the rest of this speech is left out of its frames")
+                return vad.VADEvent(
+                    type=vad.VADEventType.INFERENCE_DONE,
+                    samples_index=_samples(event.at),
+                    timestamp=event.at,
+                    speech_duration=event.speech_duration,
+                    silence_duration=event.silence_duration,
+                    frames=[_frame(window, rate)],
+                    probability=event.probability,
+                    inference_duration=inference_duration,
+                    speaking=event.speaking,
+                    raw_accumulated_silence=event.raw_accumulated_silence,
+                    raw_accumulated_speech=event.raw_accumulated_speech,
+                )
+            case SpeechStarted():
+                return vad.VADEvent(
+                    type=vad.VADEventType.START_OF_SPEECH,
+                    samples_index=_samples(event.at),
+                    timestamp=event.at,
+                    speech_duration=event.speech_duration,
+                    silence_duration=0.0,
+                    frames=[_frame(self._buffer.speech(), rate)],
+                    speaking=True,
+                )
+            case SpeechEnded():
+                return vad.VADEvent(
+                    type=vad.VADEventType.END_OF_SPEECH,
+                    samples_index=_samples(event.at),
+                    timestamp=event.at,
+                    speech_duration=event.speech_duration,
+                    silence_duration=event.silence_duration,
+                    frames=[_frame(self._buffer.speech(), rate)],
+                    speaking=False,
+                )
+
+    def _complain(self, message: str) -> None:
+        if message not in self._complained and len(self._complained) < 16:
+            self._complained.add(message)
+            logger.error("%s (reported once)", message)
+
+
+def _samples(at: float) -> int:
+    return round(at / WINDOW) * WINDOW_SAMPLES
+
+
+def _frame(pcm: PcmArray, rate: int) -> rtc.AudioFrame:
+    return rtc.AudioFrame(
+        data=np.ascontiguousarray(pcm).tobytes(), sample_rate=rate, num_channels=1, samples_per_channel=len(pcm)
+    )
+
+
+_shared: ThreadPoolExecutor | None = None
+_lock = threading.Lock()
+
+
+def _executor() -> ThreadPoolExecutor:
+    """The threads of this process for every VAD stream. A stream has one job at a time, so the queue is bounded by the
+    number of streams."""
+    global _shared
+    with _lock:
+        if _shared is None:
+            _shared = ThreadPoolExecutor(max_workers=worker_count(), thread_name_prefix="eot-vad")
+        return _shared
+
+
+def _forget_threads() -> None:
+    """A forked child has none of its parent's threads, and may have inherited a lock that nobody will release."""
+    global _shared, _lock
+    _shared, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
