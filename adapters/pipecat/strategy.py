@@ -1,0 +1,401 @@
+"""The stop strategy: all of the adapter's logic about turns is here."""
+
+# Pipecat's setup() is not compatible with that of its own base class, and parts of it carry no types.
+# mypy: disable-error-code="override, no-untyped-call"
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+from typing import Any
+
+from loguru import logger
+from pipecat.frames.frames import (
+    Frame,
+    InputAudioRawFrame,
+    InterimTranscriptionFrame,
+    MetricsFrame,
+    STTMetadataFrame,
+    TranscriptionFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.frame_processor import FrameProcessorSetup
+from pipecat.turns.types import ProcessFrameResult
+from pipecat.turns.user_stop import BaseUserTurnStopStrategy
+
+from eot_core import (
+    BackchannelOpportunity,
+    DetectorStream,
+    Endpointer,
+    EndpointingOptions,
+    FallbackOccurred,
+    Prediction,
+    TurnDecision,
+    TurnDetector,
+)
+from eot_core.clock import Clock, LoopClock
+from eot_core.events import DecisionReason
+from eot_core.options import check_bool
+
+from .channels import mono
+from .frames import BackchannelOpportunityFrame, TurnDecisionMetricsData
+from .logs import forward_core_log
+from .timing import end_of_speech, sleep_until
+
+_DEFAULT_STOP_TIMEOUT = 5.0
+"""Seconds; pipecat's ``user_turn_stop_timeout``, after which its controller ends a silent turn by itself."""
+_SHORT_TRANSCRIPT = 5
+"""Characters up to which a transcript's language is not trusted to replace one that is known; livekit-agents'
+MIN_LANGUAGE_DETECTION_LENGTH (``voice/audio_recognition.py``)."""
+
+
+class _Pause:
+    """One silence that is being followed."""
+
+    def __init__(self, prediction: asyncio.Future[Prediction]) -> None:
+        self.future = prediction
+        self.prediction: Prediction | None = None
+
+
+class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
+    """Ends the user's turn when the detector says so, min_delay or max_delay after the true end of speech.
+
+    Nothing is awaited inside ``process_frame``: each pause has a task of its own, and speech that resumes ends it.
+
+    Event handlers, besides those of the base class (each called in a task of its own):
+
+    - ``on_prediction(strategy, prediction: Prediction)``: a model answered, or the default went out.
+    - ``on_turn_decision(strategy, decision: TurnDecision)``: what follows from it; again, with ``ends_turn`` False,
+      when the user speaks on first, and with reason "external" when the turn was ended elsewhere.
+    - ``on_fallback(strategy, event: FallbackOccurred)``: one model took over from another.
+    - ``on_backchannel_opportunity(strategy, event: BackchannelOpportunity)``: a
+      :class:`BackchannelOpportunityFrame` is broadcast as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: TurnDetector | None = None,
+        endpointing: EndpointingOptions | None = None,
+        wait_for_transcript: bool = True,
+        clock: Clock | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            detector: what to ask; it stays the caller's. None: ``TurnDetector()``.
+            endpointing: the delays. None: 0.3 and 2.5 s, as on LiveKit.
+            wait_for_transcript: hold the end of a turn until there is a transcript that is final, or as old as the
+                STT's own figure says it may be. Realtime mode switches it off.
+            clock: monotonic time and timers; None: the event loop's.
+            **kwargs: for pipecat's base class.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+        """
+        super().__init__(**kwargs)
+        if detector is not None and not isinstance(detector, TurnDetector):
+            raise TypeError(f"detector must be an eot_core.TurnDetector, got {type(detector).__name__}")
+        if endpointing is not None and not isinstance(endpointing, EndpointingOptions):
+            raise TypeError(f"endpointing must be EndpointingOptions, got {type(endpointing).__name__}")
+        forward_core_log()
+        self._detector = detector if detector is not None else TurnDetector()
+        self._endpointer = Endpointer(endpointing)
+        self._wait_for_transcript = check_bool(wait_for_transcript, "wait_for_transcript")
+        self._given_clock = clock
+        self._stt_latency = 0.0
+        self._was_set_up = False
+
+        self._clock: Clock
+        self._stream: DetectorStream | None = None
+        self._language: str | None = None
+        self._last_audio_at: float | None = None
+        self._stop_secs = 0.0
+        self._speaking = False
+        self._reports: asyncio.Queue[FallbackOccurred | BackchannelOpportunity]
+        self._report_task: asyncio.Task[None] | None = None
+
+        self._task: asyncio.Task[None] | None = None
+        """Waits: for the prediction, for the delay, for the transcript."""
+        self._pause: _Pause | None = None
+        self._complete = False
+        """The silence has lasted long enough to end the turn."""
+        self._has_text = False
+        self._finalized = False
+        self._transcript_due: float | None = None
+        """From when on a transcript that is not marked final is taken as complete, in seconds of the clock."""
+
+        for event in ("on_prediction", "on_turn_decision", "on_fallback", "on_backchannel_opportunity"):
+            self._register_event_handler(event)
+        if self._endpointer.options.max_delay >= _DEFAULT_STOP_TIMEOUT:
+            logger.warning(
+                f"{self}: max_delay is {self._endpointer.options.max_delay} s, but pipecat ends a silent turn after "
+                f"user_turn_stop_timeout, {_DEFAULT_STOP_TIMEOUT} s unless you set it: set it to more than max_delay "
+                "in LLMUserAggregatorParams (or UserTurnProcessor)"
+            )
+
+    # -- what can be asked and set --------------------------------------------------------------------------------
+
+    @property
+    def detector(self) -> TurnDetector:
+        """The detector that is asked."""
+        return self._detector
+
+    @property
+    def endpointing(self) -> EndpointingOptions:
+        """The delays in force."""
+        return self._endpointer.options
+
+    @property
+    def wait_for_transcript(self) -> bool:
+        """Whether the end of a turn waits for a transcript. Pipecat's realtime mode sets it to False."""
+        return self._wait_for_transcript
+
+    @wait_for_transcript.setter
+    def wait_for_transcript(self, value: bool) -> None:
+        self._wait_for_transcript = value
+
+    @property
+    def stt_latency(self) -> float:
+        """Seconds from the end of speech within which the STT's last words are there, 99 times out of 100.
+
+        Taken from ``STTMetadataFrame``; 0.0 where no STT has told.
+        """
+        return self._stt_latency
+
+    @stt_latency.setter
+    def stt_latency(self, value: float) -> None:
+        self._stt_latency = value if math.isfinite(value) and value > 0 else 0.0
+
+    @property
+    def was_set_up(self) -> bool:
+        """Whether a turn controller has ever taken this strategy on."""
+        return self._was_set_up
+
+    # -- pipecat's side -------------------------------------------------------------------------------------------
+
+    async def setup(self, setup: FrameProcessorSetup) -> None:
+        """Open a stream of the detector. May follow :meth:`cleanup`."""
+        await super().setup(setup)
+        await self._close()
+        self._was_set_up = True
+        self._clock = self._given_clock or LoopClock(asyncio.get_running_loop())
+        self._speaking = False
+        self._last_audio_at = None
+        self._reports = asyncio.Queue()
+        self._report_task = self.create_task(self._report())
+        self._stream = self._detector.stream()
+        self._stream.on("fallback", self._reports.put_nowait)
+        self._stream.on("backchannel_opportunity", self._reports.put_nowait)
+
+    async def cleanup(self) -> None:
+        """Close the stream; :meth:`setup` opens another."""
+        await super().cleanup()
+        await self._close()
+
+    async def handle_user_turn_started(self) -> None:
+        """A turn begins. A pause that is being followed goes on: a transcript may open a turn late."""
+        self._has_text = self._finalized = False
+        if self._pause is None or self._complete:
+            await self._drop()
+
+    async def handle_user_turn_stopped(self) -> None:
+        """The turn ended, whoever ended it."""
+        decision = self._endpointer.decision
+        await self._drop()
+        self._has_text = False
+        if self._stream is not None:
+            self._stream.flush("turn ended")
+        if decision is not None:
+            await self._decided(
+                dataclasses.replace(decision, reason=DecisionReason.EXTERNAL, commit_at=self._clock.now())
+            )
+
+    async def process_frame(self, frame: Frame) -> ProcessFrameResult:
+        """Take a frame in. Always CONTINUE, and never waits for a model."""
+        if self._stream is None:
+            return ProcessFrameResult.CONTINUE
+        match frame:
+            case InputAudioRawFrame():
+                self._last_audio_at = self._clock.now()
+                self._stream.push_audio(mono(frame), frame.sample_rate)
+            case VADUserStartedSpeakingFrame():
+                await self._speech_started(self._stream)
+            case VADUserStoppedSpeakingFrame():
+                await self._speech_stopped(self._stream, frame)
+            case TranscriptionFrame():
+                await self._transcribed(frame)
+            case InterimTranscriptionFrame():
+                # More is on the way: a transcript that was final does not cover all that was said.
+                self._finalized = False
+                await self._heard_language(frame)
+            case STTMetadataFrame():
+                self.stt_latency = frame.ttfs_p99_latency
+        return ProcessFrameResult.CONTINUE
+
+    # -- speech ---------------------------------------------------------------------------------------------------
+
+    async def _speech_started(self, stream: DetectorStream) -> None:
+        self._speaking = True
+        stream.cancel()
+        resumed = self._endpointer.speech_resumed()
+        await self._drop()
+        if resumed is not None:
+            await self._decided(resumed)
+
+    async def _speech_stopped(self, stream: DetectorStream, frame: VADUserStoppedSpeakingFrame) -> None:
+        # Asked first: what comes in while this method waits is no longer part of the pause.
+        future = stream.predict()
+        now = self._clock.now()
+        ended_at = end_of_speech(
+            now, timestamp=frame.timestamp, stop_secs=frame.stop_secs, last_audio_at=self._last_audio_at
+        )
+        finalized = self._finalized
+        await self._drop()
+        self._finalized = finalized
+        self._speaking = False
+        self._stop_secs = frame.stop_secs
+        self._endpointer.speech_ended(ended_at)
+        self._transcript_due = ended_at + self._stt_latency
+        self._pause = pause = _Pause(future)
+        self._task = self.create_task(self._follow(pause))
+
+    async def _follow(self, pause: _Pause) -> None:
+        pause.prediction = prediction = await pause.future
+        decision = self._decide(prediction)
+        if decision is None:
+            return
+        await self._predicted(prediction, decision)
+        await self._wait(decision)
+
+    def _decide(self, prediction: Prediction) -> TurnDecision | None:
+        assert self._stream is not None
+        threshold = self._stream.unlikely_threshold(self._language)
+        return self._endpointer.predicted(prediction, threshold, self._clock.now(), self._language)
+
+    async def _wait(self, decision: TurnDecision) -> None:
+        await sleep_until(self._clock, decision.commit_at)
+        self._complete = True
+        await self._maybe_end_turn()
+        # Where that ended the turn, or dropped this task, nothing below happens.
+        if self._task is asyncio.current_task() and self._transcript_due is not None:
+            await sleep_until(self._clock, self._transcript_due)
+            await self._maybe_end_turn()
+
+    # -- transcripts ----------------------------------------------------------------------------------------------
+
+    async def _transcribed(self, frame: TranscriptionFrame) -> None:
+        await self._heard_language(frame)
+        if not frame.text.strip():
+            return
+        self._has_text = True
+        self._finalized = self._finalized or frame.finalized
+        if self._pause is not None or self._speaking:
+            await self._maybe_end_turn()
+            return
+        # Speech that the VAD did not hear: the turn ends when nothing more is written for as long as the STT may take.
+        if frame.finalized and await self._maybe_end_turn():
+            return
+        await self._cancel_task()
+        self._complete = True
+        self._transcript_due = self._clock.now() + max(0.0, self._stt_latency - self._stop_secs)
+        self._task = self.create_task(self._wait_for_more(self._transcript_due))
+
+    async def _wait_for_more(self, until: float) -> None:
+        await sleep_until(self._clock, until)
+        await self._maybe_end_turn()
+
+    async def _heard_language(self, frame: TranscriptionFrame | InterimTranscriptionFrame) -> None:
+        language = str(frame.language) if frame.language else None
+        if language is None or language == self._language:
+            return
+        if self._language is not None and len(frame.text) <= _SHORT_TRANSCRIPT:
+            return
+        self._language = language
+        before = self._endpointer.decision
+        if self._pause is None or self._pause.prediction is None or before is None:
+            return
+        # The same prediction, seen with the threshold of the language that was spoken.
+        decision = self._decide(self._pause.prediction)
+        if decision is None or decision.threshold == before.threshold:
+            return
+        await self._decided(decision)
+        await self._cancel_task()
+        self._complete = False
+        self._task = self.create_task(self._wait(decision))
+
+    # -- the end of the turn --------------------------------------------------------------------------------------
+
+    async def _maybe_end_turn(self) -> bool:
+        """End the turn if the silence has lasted, and the transcript, where one is waited for, is there.
+
+        Returns:
+            Whether it was triggered.
+        """
+        if not self._complete or self._speaking:
+            return False
+        if self._wait_for_transcript and not self._transcript_is_there():
+            return False
+        # The controller's answer to the trigger is handle_user_turn_stopped, here, in this task: it must not be the
+        # one that is dropped there. A wrapper may keep the turn open: then a later transcript triggers again.
+        if self._task is asyncio.current_task():
+            self._task = None
+        else:
+            await self._cancel_task()
+        self._endpointer.turn_ended()
+        await self.trigger_user_turn_stopped()
+        return True
+
+    def _transcript_is_there(self) -> bool:
+        if not self._has_text:
+            return False
+        due = self._transcript_due
+        return self._finalized or due is None or self._clock.now() >= due
+
+    async def _drop(self) -> None:
+        """Forget the pause and what was concluded from it. What has been written in this turn stays."""
+        await self._cancel_task()
+        self._endpointer.turn_ended()
+        self._pause = None
+        self._complete = self._finalized = False
+        self._transcript_due = None
+
+    async def _cancel_task(self) -> None:
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            await self.cancel_task(task)
+
+    async def _close(self) -> None:
+        await self._drop()
+        if self._report_task is not None:
+            await self.cancel_task(self._report_task)
+            self._report_task = None
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            await stream.aclose()
+
+    # -- telling --------------------------------------------------------------------------------------------------
+
+    async def _predicted(self, prediction: Prediction, decision: TurnDecision) -> None:
+        await self.push_frame(MetricsFrame(data=[TurnDecisionMetricsData.of(self.name, prediction, decision)]))
+        await self._call_event_handler("on_prediction", prediction)
+        await self._decided(decision)
+
+    async def _decided(self, decision: TurnDecision) -> None:
+        logger.debug(
+            f"{self}: p={decision.probability:.3f} threshold={decision.threshold:.3f} "
+            f"({decision.model}, {decision.source}, language {decision.language}): "
+            f"{decision.reason.value}, {decision.delay:.3f} s after the end of speech"
+        )
+        await self._call_event_handler("on_turn_decision", decision)
+
+    async def _report(self) -> None:
+        while True:
+            event = await self._reports.get()
+            if isinstance(event, FallbackOccurred):
+                await self._call_event_handler("on_fallback", event)
+                continue
+            await self.broadcast_frame(BackchannelOpportunityFrame, **dataclasses.asdict(event))
+            await self._call_event_handler("on_backchannel_opportunity", event)
