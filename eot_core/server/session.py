@@ -22,7 +22,6 @@ from ..protocol import (
     ErrorCode,
     Ignored,
     InferenceStartRequested,
-    InferenceStats,
     InferenceStopRequested,
     InputAudio,
     ProtocolError,
@@ -35,6 +34,7 @@ from ..protocol import (
 from ..transports.base import Answer, Calibration, InferenceRequest, Transport
 from ..turn_audio import TurnAudio
 from .limits import GatewayLimits
+from .stats import RequestTimes
 from .timeline import Timeline
 
 logger = logging.getLogger(__name__)
@@ -51,25 +51,10 @@ _FAILURE_CODES: Final = {"overloaded": 503, "expired": 504}
 """HTTP-like code of a request that failed for this reason; 500 for any other."""
 
 
-_MAX_LATENCY = 60.0
-"""Seconds. No request lives that long, so a greater difference is one of clocks."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Close:
     code: int
     reason: str
-
-
-@dataclass(slots=True)
-class _Request:
-    arrived_at: float
-    """Seconds of the clock."""
-    prepared_in: float
-    """Seconds of resampling and copying."""
-    earliest: float | None
-    latest: float | None
-    """Capture times of its audio, by the client's clock."""
 
 
 class GatewaySession:
@@ -110,9 +95,11 @@ class GatewaySession:
         self._audio = TurnAudio(model.window)
         self._timeline = Timeline(model.window)
         self._sample_rate = 0
-        self._requests: dict[str, _Request] = {}
+        self._requests: dict[str, RequestTimes] = {}
         self._outbox: asyncio.Queue[bytes | _Close] = asyncio.Queue(limits.max_outgoing)
         self._closing = False
+        self._farewell = False
+        """Whether a close of ours is queued."""
         self._heard_at = clock.now()
         self._timer: TimerHandle | None = None
 
@@ -129,8 +116,8 @@ class GatewaySession:
             self._transport.close()
             if self._timer is not None:
                 self._timer.cancel()
-            if not self._closing:
-                self._closing = True
+            self._closing = True
+            if not self._farewell:
                 writer.cancel()
             # What was queued before a close of ours still goes out; each step of it is bounded in time.
             await asyncio.gather(writer, return_exceptions=True)
@@ -143,18 +130,20 @@ class GatewaySession:
         self._closing = True
         self._transport.close()
         self._requests.clear()
-        self._put(_Close(code, reason))
+        self._farewell = self._put(_Close(code, reason))
 
     def send(self, data: bytes) -> None:
         """Queue a message; a client that lets too many pile up is cut off."""
         if not self._closing:
             self._put(data)
 
-    def _put(self, item: bytes | _Close) -> None:
+    def _put(self, item: bytes | _Close) -> bool:
         try:
             self._outbox.put_nowait(item)
         except asyncio.QueueFull:
             self._cut("does not read its messages")
+            return False
+        return True
 
     def _cut(self, why: str) -> None:
         logger.warning("a client %s: its connection is cut", why)
@@ -263,7 +252,7 @@ class GatewaySession:
             self.send(self.protocol.eot_prediction(request_id, 1.0, created_at=self._wall(), backend=Backend.UNKNOWN))
             return
         now = self._clock.now()
-        self._requests[request_id] = _Request(arrived_at, now - arrived_at, *self._timeline.span(len(pcm)))
+        self._requests[request_id] = RequestTimes(arrived_at, now - arrived_at, *self._timeline.span(len(pcm)))
         self._transport.start(InferenceRequest(request_id, pcm, now, now + self._limits.request_timeout))
 
     def _drop(self, request_id: str) -> None:
@@ -284,20 +273,13 @@ class GatewaySession:
         request = self._requests.pop(request_id, None)
         if request is None or self._closing:
             return
-        now, backchannel = self._wall(), answer.backchannel_probability
-        stats = InferenceStats(
-            earliest_client_created_at=request.earliest,
-            latest_client_created_at=request.latest,
-            client_e2e_latency=_between_clocks(request.latest, now),
-            server_e2e_latency=max(0.0, self._clock.now() - request.arrived_at),
-            preprocessing_duration=max(0.0, request.prepared_in),
-            inference_duration=max(0.0, answer.inference_time),
-        )
+        wall, backchannel = self._wall(), answer.backchannel_probability
+        stats = request.stats(now=self._clock.now(), wall=wall, inference_time=answer.inference_time)
         self.send(
             self.protocol.eot_prediction(
                 request_id,
                 answer.probability,
-                created_at=now,
+                created_at=wall,
                 stats=stats,
                 backend=Backend.MULTIMODAL,
                 backchannel_probability=backchannel if backchannel is not None and 0 <= backchannel <= 1 else None,
@@ -317,11 +299,6 @@ class GatewaySession:
         """The way to the model is gone: so is the session."""
         logger.error("the model's transport failed: %s", reason)
         self._fail("model unavailable", 503 if retryable else 500, aiohttp.WSCloseCode.INTERNAL_ERROR)
-
-
-def _between_clocks(then: float | None, now: float) -> float | None:
-    """Seconds from the client's ``then`` to the server's ``now``; None where their clocks obviously disagree."""
-    return now - then if then is not None and 0 <= now - then <= _MAX_LATENCY else None
 
 
 def calibration_of(model: ModelSpec) -> Calibration:

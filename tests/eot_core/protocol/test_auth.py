@@ -9,6 +9,8 @@ from typing import Any
 
 import jwt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eot_core.protocol.auth import AuthError, Credentials, Secret, connection_headers, mint_token, verify_token
 
@@ -19,7 +21,8 @@ KEYS = {KEY: SECRET, "other": "another-secret-another-secret-another"}
 
 def signed(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256") -> str:
     base = {"iss": KEY, "sub": "agent", "nbf": int(NOW), "exp": int(NOW) + 600, "inference": {"perform": True}}
-    return jwt.encode({**base, **claims}, secret, algorithm=algorithm)
+    # Not jwt.encode, which refuses to sign claims as odd as these.
+    return jwt.PyJWS().encode(json.dumps({**base, **claims}).encode(), secret, algorithm=algorithm)
 
 
 def refused(token: Any, now: float = NOW) -> str:
@@ -106,6 +109,40 @@ def test_other_algorithms_are_refused() -> None:
 )
 def test_what_is_no_token(token: Any) -> None:
     assert refused(token) in ("malformed", "unknown_key")
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("alg", "iss", "exp", "crit")), inner),
+    max_leaves=8,
+)
+
+
+def _part(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@given(st.text(max_size=100) | st.builds(lambda a, b, c: f"{_part(a)}.{_part(b)}.{_part(c)}", _json, _json, _json))
+@settings(max_examples=300, deadline=None)
+def test_hostile_tokens_end_in_an_auth_error(token: str) -> None:
+    with pytest.raises(AuthError):
+        verify_token(token, KEYS, now=NOW)
+
+
+@given(_json)
+@settings(max_examples=200, deadline=None)
+def test_hostile_claims_with_a_good_signature_end_in_an_auth_error_too(value: Any) -> None:
+    for name in ("exp", "nbf", "iss", "inference"):
+        try:
+            assert verify_token(signed({name: value}), KEYS, now=NOW) == KEY
+        except AuthError:
+            continue
+        assert name in ("exp", "nbf"), "a time may happen to be a good one"
+
+
+def test_deep_nesting_is_malformed() -> None:
+    body = base64.urlsafe_b64encode(b"[" * 5000).decode().rstrip("=")
+    assert refused(f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{body}.x") == "malformed"
 
 
 def test_a_tampered_token_is_refused() -> None:

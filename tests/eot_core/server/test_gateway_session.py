@@ -464,3 +464,37 @@ async def test_many_sessions_at_once(gateway: Gateway) -> None:
 
     assert await asyncio.gather(*(talk(n) for n in range(20))) == [0.75] * 20
     await eventually(lambda: gateway.sessions == 0)
+
+
+async def test_a_client_that_answers_no_ping_is_dropped() -> None:
+    spec, _ = scripted()
+    limits = GatewayLimits(heartbeat=0.05)
+    async with Gateway(spec, keys=KEYS, limits=limits) as gateway, connected(gateway, autoping=False) as client:
+        await client.socket.send_bytes(client.protocol.session_create(sample_rate=16000, created_at=time.time()))
+        await eventually(lambda: gateway.sessions == 0)
+
+
+async def test_closing_a_client_whose_queue_is_full_cuts_it_off() -> None:
+    sessions: list[GatewaySession] = []
+
+    class Talker(GatewaySession):
+        def on_event(self, event: Any) -> None:
+            super().on_event(event)
+            for _ in range(2):
+                self.send(b"\0" * 30_000_000)
+            self.close(1000, "enough")
+            self.close(1000, "said twice")
+
+    class TalkingGateway(Gateway):
+        def make_session(self, request: Any, websocket: Any) -> GatewaySession:
+            session = super().make_session(request, websocket)
+            session.__class__ = Talker
+            sessions.append(session)
+            return session
+
+    spec, _ = scripted()
+    limits = GatewayLimits(max_outgoing=3)
+    async with TalkingGateway(spec, keys=KEYS, limits=limits) as gateway, connected(gateway) as client:
+        await client.socket.send_bytes(client.protocol.session_create(sample_rate=16000, created_at=time.time()))
+        await eventually(lambda: gateway.sessions == 0)
+    assert len(sessions) == 1
