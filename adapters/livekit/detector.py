@@ -24,10 +24,9 @@ from eot_core.cloud import DEFAULT_CONNECT_TIMEOUT
 from eot_core.detector import DEFAULT_PREDICTION_TIMEOUT
 from eot_core.effects import Route
 from eot_core.emitter import EVENTS
-from eot_core.models.v1_mini import NAME as V1_MINI_NAME
 from eot_core.transports.base import Transport
 
-from .mini import V1_MINI
+from .mini import V1_MINI, resolve_model
 from .stream import TurnDetectorStream
 
 Thresholds = float | Mapping[LanguageCode | str, float] | Mapping[LanguageCode, float] | Mapping[str, float]
@@ -251,14 +250,7 @@ class _Core(eot_core.TurnDetector):
         return V1_MINI
 
     def _resolve_model(self, model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
-        if isinstance(model, str) and model in (V1_MINI_NAME, "v1-mini"):
-            return V1_MINI
-        try:
-            return super()._resolve_model(model)
-        except ValueError as error:
-            if isinstance(model, str) and not model.lower().endswith(".onnx"):
-                raise ValueError(f"{error}; or {V1_MINI_NAME}") from None
-            raise
+        return resolve_model(model)
 
     @property
     def initial_thresholds(self) -> eot_core.Thresholds:

@@ -7,11 +7,13 @@ LiveKit's own detector and with what ``livekit.agents.ipc._preload`` loads: noth
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import Any
 
 import numpy as np
 
-from eot_core.models.base import Model, ModelError, ModelNotInstalledError, PcmArray
+from eot_core.models import registry
+from eot_core.models.base import Model, ModelError, ModelNotInstalledError, ModelSpec, PcmArray
 from eot_core.models.v1_mini import NAME, v1_mini_spec
 
 _INSTALL = "pip install 'eot-adapters[livekit]'"
@@ -49,3 +51,20 @@ def _is_available() -> bool:
 
 V1_MINI = v1_mini_spec(_load, _is_available)
 """turn-detector-v1-mini: 1.2 s of audio, 14 languages with a calibrated threshold each."""
+
+
+def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
+    """As :func:`eot_core.models.registry.resolve_model`, and v1-mini besides.
+
+    Raises:
+        ValueError: the name is unknown; the message lists those that are known.
+        TypeError: ``model`` is no name, path or :class:`eot_core.ModelSpec`.
+    """
+    if isinstance(model, str) and model in (NAME, "v1-mini"):
+        return V1_MINI
+    try:
+        return registry.resolve_model(model)
+    except ValueError as error:
+        if isinstance(model, str) and not model.lower().endswith(".onnx"):
+            raise ValueError(f"{error}; or {NAME}") from None
+        raise

@@ -103,6 +103,14 @@ class VAD(vad.VAD):
         self._streams.add(stream)
         return stream
 
+    def load(self) -> None:
+        """Load the network, now, in this thread, and start none: for a worker's forkserver.
+
+        Raises:
+            ModelError: it cannot be loaded; the message says what to install.
+        """
+        self._silero.stream()
+
     def warm_up(self) -> None:
         """Load the network and score a window, now, in this thread, e.g. in a worker's ``prewarm_fnc``.
 
