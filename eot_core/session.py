@@ -288,7 +288,7 @@ class DetectorSession:
         if route is Route.CLOUD:
             self._retries_left = self._options.fallback.retries
         self._pending = None
-        backchannel = answer.backchannel_probability if route is Route.CLOUD else None
+        backchannel = answer.backchannel_probability if self._thresholds_for(route).offers_backchannels else None
         if backchannel is not None and not _is_probability(backchannel):
             backchannel = None
         prediction = Prediction(

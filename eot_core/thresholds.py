@@ -112,17 +112,20 @@ class Thresholds:
 
         They are off where the model or the server does not offer them, and where the threshold is not positive.
         """
-        if not self.backchannels or self.calibration is None:
+        if not self.offers_backchannels or self.calibration is None:
             return None
-        offered = self.calibration.backchannel_thresholds
-        default = self.calibration.default_backchannel_threshold
-        if not offered and not default:
-            return None  # the server sent none
         key = language_key(language) or DEFAULT_LANGUAGE
         value = _pick(self.backchannel_overrides, key)
         if value is None:
-            value = offered.get(key, default)
+            value = self.calibration.backchannel_thresholds.get(key, self.calibration.default_backchannel_threshold)
         return value if value is not None and value > 0 else None
+
+    @property
+    def offers_backchannels(self) -> bool:
+        """Whether the model tells backchannels: the server sent thresholds for them."""
+        if not self.backchannels or self.calibration is None:
+            return False
+        return bool(self.calibration.backchannel_thresholds) or bool(self.calibration.default_backchannel_threshold)
 
     def supports(self, language: str | None) -> bool:
         """Whether the active model was made for the language, or the user gave a threshold for it.

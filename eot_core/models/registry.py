@@ -20,7 +20,7 @@ def available_models() -> tuple[ModelSpec, ...]:
 
 
 def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
-    """What ``model`` means. Loads nothing, and does not ask whether the weights are installed.
+    """What ``model`` means. Loads nothing, and does not ask whether a package's weights are installed.
 
     Args:
         model: a name ("smart-turn-v3.2"; "smart-turn" for short), a path that ends in ".onnx" (window 8 s, threshold
@@ -28,7 +28,7 @@ def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
 
     Raises:
         ModelLicenseError: the model may not run here; the message names the licence.
-        ValueError: the name is unknown; the message lists those that are.
+        ValueError: the name is unknown (the message lists those that are known), or there is no such file.
         TypeError: ``model`` is none of the above.
     """
     if isinstance(model, ModelSpec):
@@ -39,6 +39,8 @@ def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
     if name in _LICENSED_ELSEWHERE:
         raise ModelLicenseError(_LICENSED_ELSEWHERE[name])
     if name.lower().endswith(".onnx"):
+        if not os.path.isfile(os.path.expanduser(name)):
+            raise ValueError(f"model: there is no file {name!r}")
         return onnx_file(name)
     full_name = _ALIASES.get(name, name)
     for spec in _MODELS:

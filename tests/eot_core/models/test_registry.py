@@ -22,6 +22,7 @@ def test_a_spec_is_what_it_is() -> None:
 
 @pytest.mark.parametrize("as_type", [str, Path])
 def test_a_path(tmp_path: Path, as_type: type) -> None:
+    (tmp_path / "mine.onnx").touch()
     spec = resolve_model(as_type(tmp_path / "mine.onnx"))
     assert (spec.name, spec.window, spec.default_threshold) == ("mine", 8.0, 0.5)
 

@@ -1,0 +1,63 @@
+"""What is exported, and what an import costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import eot_core
+
+PUBLIC = {
+    "BackchannelOpportunity",
+    "DetectorStream",
+    "Endpointer",
+    "EndpointingOptions",
+    "FallbackOccurred",
+    "FallbackOptions",
+    "ModelSpec",
+    "Outcome",
+    "Prediction",
+    "Thresholds",
+    "TurnDecision",
+    "TurnDetector",
+    "available_models",
+}
+
+
+def test_exports() -> None:
+    assert set(eot_core.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(eot_core, name).__doc__
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = "import sys, eot_core; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = set(eval(out))
+    assert not loaded & {
+        "aiohttp",
+        "google",
+        "jwt",
+        "livekit",
+        "onnxruntime",
+        "opentelemetry",
+        "pipecat",
+        "soundfile",
+        "soxr",
+        "torch",
+        "transformers",
+    }
+
+
+def test_import_is_no_dearer_than_asyncio_twice_over() -> None:
+    """A ratio in one process: wall-clock time means nothing on a busy machine."""
+    code = (
+        "import time, numpy, sys;"
+        "a = time.perf_counter(); import asyncio, logging, uuid; b = time.perf_counter();"
+        "import eot_core; c = time.perf_counter(); print((c - b) / (b - a))"
+    )
+    ratios = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    assert min(ratios) < 2.0
