@@ -176,6 +176,11 @@ class TurnDetector:
         """Seconds from a request to its answer, at most."""
         return self._prediction_timeout
 
+    @property
+    def clock(self) -> Clock | None:
+        """The clock given; None for the event loop's."""
+        return self._clock
+
     def describe_options(self) -> dict[str, Any]:
         """What a report may show: no credentials, no endpoints."""
         options: dict[str, Any] = {

@@ -1,0 +1,21 @@
+"""The command ``eot``. One file for each of its commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import cast
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``eot``; returns the exit code."""
+    from . import console, doctor, replay, serve
+
+    parser = argparse.ArgumentParser(
+        prog="eot", description="When has the user finished speaking? The same answer on LiveKit Agents and on Pipecat."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in (replay, console, serve, doctor):
+        command.add_parser(commands)
+    args = parser.parse_args(argv)
+    return cast(int, args.run(args))
