@@ -1,14 +1,25 @@
-"""The turn detector on Pipecat."""
+"""The turn detector on Pipecat: put ``TurnDetectorProcessor()`` into a pipeline, before the user aggregator.
+
+Needs no part of LiveKit Agents.
+"""
 
 from eot_core import EndpointingOptions, TurnDetector
+from eot_core.vad import VADOptions
 
+from .analyzer import TurnDetectorAnalyzer
 from .frames import BackchannelOpportunityFrame, TurnDecisionMetricsData
+from .processor import TurnDetectorProcessor
 from .strategy import TurnDetectorUserTurnStopStrategy
+from .vad import EOTVADAnalyzer
 
 __all__ = [
     "BackchannelOpportunityFrame",
+    "EOTVADAnalyzer",
     "EndpointingOptions",
     "TurnDecisionMetricsData",
     "TurnDetector",
+    "TurnDetectorAnalyzer",
+    "TurnDetectorProcessor",
     "TurnDetectorUserTurnStopStrategy",
+    "VADOptions",
 ]

@@ -41,6 +41,7 @@ from eot_core.options import check_bool
 
 from .channels import mono
 from .frames import BackchannelOpportunityFrame, TurnDecisionMetricsData
+from .judgement import Judge, describe
 from .logs import forward_core_log
 from .timing import end_of_speech, sleep_until
 
@@ -103,6 +104,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         forward_core_log()
         self._detector = detector if detector is not None else TurnDetector()
         self._endpointer = Endpointer(endpointing)
+        self._judge = Judge(self.name, self._endpointer)
         self._wait_for_transcript = check_bool(wait_for_transcript, "wait_for_transcript")
         self._given_clock = clock
         self._stt_latency = 0.0
@@ -173,6 +175,11 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
     def was_set_up(self) -> bool:
         """Whether a turn controller has ever taken this strategy on."""
         return self._was_set_up
+
+    @property
+    def active(self) -> bool:
+        """Whether a turn controller has taken this strategy on, and not let go of it since."""
+        return self._stream is not None
 
     # -- pipecat's side -------------------------------------------------------------------------------------------
 
@@ -272,8 +279,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
 
     def _decide(self, prediction: Prediction) -> TurnDecision | None:
         assert self._stream is not None
-        threshold = self._stream.unlikely_threshold(self._language)
-        return self._endpointer.predicted(prediction, threshold, self._clock.now(), self._language)
+        return self._judge.decide(self._stream, prediction, at=self._clock.now(), language=self._language)
 
     async def _wait(self, decision: TurnDecision) -> None:
         await sleep_until(self._clock, decision.commit_at)
@@ -319,7 +325,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             return
         # The same prediction, seen with the threshold of the language that was spoken.
         decision = self._decide(self._pause.prediction)
-        if decision is None or decision.threshold == before.threshold:
+        if decision is None or (decision.threshold, decision.reason) == (before.threshold, before.reason):
             return
         await self._decided(decision)
         await self._cancel_task()
@@ -384,11 +390,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         await self._decided(decision)
 
     async def _decided(self, decision: TurnDecision) -> None:
-        logger.debug(
-            f"{self}: p={decision.probability:.3f} threshold={decision.threshold:.3f} "
-            f"({decision.model}, {decision.source}, language {decision.language}): "
-            f"{decision.reason.value}, {decision.delay:.3f} s after the end of speech"
-        )
+        logger.debug(f"{self}: {describe(decision)}")
         await self._call_event_handler("on_turn_decision", decision)
 
     async def _report(self) -> None:

@@ -1,4 +1,4 @@
-"""A real pipeline with a real user aggregator, driven frame by frame, on a clock that stands still until it is moved."""
+"""A real pipeline with a real user aggregator, driven frame by frame, on a clock that is moved by hand."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pipecat.metrics.metrics import TurnMetricsData
 from pipecat.transcriptions.language import Language
 
 from adapters.pipecat import TurnDecisionMetricsData, TurnDetectorUserTurnStopStrategy
-from eot_core import EndpointingOptions
+from eot_core import EndpointingOptions, TurnDetector
 from eot_core.clock import ManualClock
 from eot_core.events import DecisionReason
 
@@ -277,6 +277,20 @@ async def test_a_word_or_two_do_not_change_a_language_that_is_known() -> None:
         await call.stop_speaking()
         await call.until(lambda: call.decisions)
         assert call.decisions[0].language == "en"
+
+
+async def test_a_language_that_the_model_does_not_know_ends_turns_as_on_livekit() -> None:
+    clock = ManualClock()
+    script = Script(0.1)
+    asked = TurnDetector(model=script.spec(thresholds={"en": 0.5}), clock=clock)
+    strategy = TurnDetectorUserTurnStopStrategy(detector=asked, clock=clock)
+    async with Call(strategy, clock=clock) as call:
+        await call.utter()
+        assert call.decisions[0].reason is DecisionReason.UNLIKELY
+        await call.send(final("hyvää päivää", language=Language.FI, finalized=True))
+        await call.advance(0.2)
+        await call.until(lambda: call.turns)
+        assert (call.decisions[-1].reason, call.decisions[-1].source) == (DecisionReason.DEFAULT, "default")
 
 
 async def test_metrics_are_pipecats_own_and_more() -> None:
