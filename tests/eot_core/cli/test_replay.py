@@ -1,0 +1,142 @@
+"""``eot replay --framework core``, on the bundled recording and on what is no recording."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FakeModel, fake_spec
+
+from eot_core import EndpointingOptions, TurnDetector
+from eot_core.cli import main
+from eot_core.cli.audio_file import read_audio
+from eot_core.cli.replay_core import replay_core
+from eot_core.cli.rows import PauseRow, Row, TurnRow
+from eot_core.clock import ManualClock
+from eot_core.data import demo_recording
+from eot_core.models.registry import available_models
+
+needs_smart_turn = pytest.mark.skipif(not available_models(), reason="smart-turn's weights are not installed")
+
+
+def replay(model: FakeModel, **options: Any) -> list[Row]:
+    pcm, rate = read_audio(demo_recording())
+    rows: list[Row] = []
+    detector = TurnDetector(model=fake_spec(model), clock=ManualClock())
+    asyncio.run(replay_core(pcm, rate, detector=detector, on_row=rows.append, **options))
+    return rows
+
+
+@needs_smart_turn
+def test_the_bundled_recording(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("listened through") == 3  # two rows, and the summary
+    assert "1 turn ended, 2 pauses listened through" in out
+
+
+@needs_smart_turn
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(demo_recording()), "--json", "--language", "en-GB", "--model", "smart-turn"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["type"] for row in rows] == ["pause", "pause", "pause", "turn"]
+    assert [row["decision"] for row in rows[:3]] == ["listened_through", "listened_through", "turn_ended"]
+    assert rows[2]["model"] == "smart-turn-v3.2"
+    assert rows[2]["source"] == "local"
+    assert rows[2]["probability"] >= rows[2]["threshold"] == 0.5
+    assert rows[3]["delay"] == pytest.approx(0.3, abs=0.03)
+    for row in rows[:2]:
+        assert row["probability"] < row["threshold"]
+        assert row["duration"] == pytest.approx(0.9, abs=0.1)
+
+
+def test_a_model_that_is_always_sure_ends_three_turns() -> None:
+    rows = replay(FakeModel(0.9))
+    turns = [row for row in rows if isinstance(row, TurnRow)]
+    assert len(turns) == 3
+    for turn in turns:
+        assert turn.delay == pytest.approx(0.3, abs=0.021)
+
+
+def test_a_model_that_is_never_sure_ends_one_after_the_maximum() -> None:
+    rows = replay(FakeModel(0.1), endpointing=EndpointingOptions(0.3, 1.5))
+    turns = [row for row in rows if isinstance(row, TurnRow)]
+    assert [turn.delay for turn in turns] == [pytest.approx(1.5, abs=0.021)]
+
+
+def test_a_model_that_throws_gives_defaults() -> None:
+    rows = replay(FakeModel(error=ValueError("x")))
+    pauses = [row for row in rows if isinstance(row, PauseRow)]
+    assert {row.source for row in pauses} == {"default"}
+    assert {row.probability for row in pauses} == {1.0}
+
+
+def test_a_model_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eot_core.cli.replay_core.PATIENCE", 0.01)
+    model = FakeModel(hang=True)
+    rows = replay(model)
+    model.gate.set()
+    assert isinstance(rows[0], PauseRow)
+    assert rows[0].source == "default"
+
+
+def test_the_detector_must_live_in_the_recording_s_time() -> None:
+    with pytest.raises(ValueError, match="clock=ManualClock"):
+        asyncio.run(
+            replay_core(
+                np.zeros(160, dtype=np.int16), 16_000, detector=TurnDetector(model=fake_spec()), on_row=lambda row: None
+            )
+        )
+
+
+def write(path: Path, pcm: np.ndarray[Any, Any], rate: int = 16_000) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(pcm.astype("<i2").tobytes())
+    return path
+
+
+@needs_smart_turn
+def test_no_speech_is_no_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(write(tmp_path / "silence.wav", np.zeros(16_000)))]) == 1
+    assert "0 turns ended, 0 pauses listened through" in capsys.readouterr().out
+
+
+@needs_smart_turn
+def test_a_rate_above_48_khz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(write(tmp_path / "silence.wav", np.zeros(96_000), 96_000))]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/no/such/file.wav"], "no such file"),
+        (["--model", "smarter-turn"], "is unknown: choose one of smart-turn-v3.2"),
+        (["--model", "v1-mini"], "LiveKit Model License"),
+        (["--model", "turn-detector-v1-mini"], "LiveKit Model License"),
+        (["--model", "/no/such/model.onnx"], "there is no file"),
+        (["/no/such/file.wav", "--framework", "livekit"], "no such file"),
+    ],
+)
+def test_what_cannot_be_played(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("eot replay: ")
+    assert message in captured.err
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from eot_core.cli import replay as command
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(command._REPLAYS, "core", interrupt)
+    assert main(["replay"]) == 2
