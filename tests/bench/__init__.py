@@ -1,0 +1,1 @@
+"""Benchmarks, each a ratio to the peer in the same run: ``make bench``."""
