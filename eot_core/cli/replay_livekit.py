@@ -78,6 +78,8 @@ async def replay_livekit(
     if audio_path is None:
         audio_path = demo_recording()
         transcript = transcript or demo_transcript()
+    if transcript is not None and not await asyncio.to_thread(Path(transcript).is_file):
+        raise ReplayError(f"transcript {transcript}: no such file")
     pcm, rate = await asyncio.to_thread(read_audio, audio_path)
     agent = _agent_file()
     speech = await asyncio.to_thread(speech_in, pcm, rate)
