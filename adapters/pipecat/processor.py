@@ -229,7 +229,7 @@ def _stop_timeout(given: float | None, max_delay: float) -> float:
     timeout = check_seconds(given, "user_turn_stop_timeout", positive=True)
     if timeout <= max_delay:
         raise ValueError(
-            f"user_turn_stop_timeout ({timeout} s) must be more than max_delay ({max_delay} s): a turn would end before "
-            "the detector's delay is over"
+            f"user_turn_stop_timeout ({timeout} s) must be more than max_delay ({max_delay} s): a turn would end "
+            "before the detector's delay is over"
         )
     return timeout

@@ -218,6 +218,12 @@ class Call:
         """The speech ended ``stop_secs`` ago."""
         await self.send(VADUserStoppedSpeakingFrame(stop_secs=stop_secs))
 
+    async def utter_without_prediction(self) -> None:
+        """Start, speak, stop."""
+        await self.start_speaking()
+        await self.speak()
+        await self.stop_speaking()
+
     async def utter(self) -> None:
         """Start, speak, stop, and see the prediction come in."""
         before = len(self.predictions)
