@@ -15,7 +15,7 @@ import numpy as np
 from aiohttp import web
 
 from ..clock import Clock, TimerHandle
-from ..models.base import ModelSpec
+from ..models.base import ModelSpec, PcmArray
 from ..protocol import (
     Backend,
     ClientEvent,
@@ -213,8 +213,8 @@ class GatewaySession:
             case InferenceStopRequested():
                 self._drop(event.request_id)
             case SessionFlushRequested():
+                self._drain()
                 self._transport.flush()
-                self._audio.drain()
                 self._audio.turn_ended()
             case SessionCreateRequested():
                 self._sample_rate = event.sample_rate
@@ -231,7 +231,15 @@ class GatewaySession:
 
     def _on_audio(self, event: InputAudio) -> None:
         captured_at = event.captured_at or event.created_at or self._wall()
-        pcm = self._audio.push(np.frombuffer(event.pcm, dtype="<i2"), self._sample_rate, captured_at)
+        self._take(self._audio.push(np.frombuffer(event.pcm, dtype="<i2"), self._sample_rate, captured_at), captured_at)
+
+    def _drain(self) -> None:
+        """Take what the resampler holds back: it was sent before what comes now."""
+        held = self._audio.drain()
+        if len(held):
+            self._take(held, self._audio.captured_at)
+
+    def _take(self, pcm: PcmArray, captured_at: float) -> None:
         self._timeline.add(len(pcm), captured_at)
         self._transport.push_audio(pcm, captured_at)
 
@@ -241,10 +249,7 @@ class GatewaySession:
             if older != request_id:
                 # A client waits for its newest request only (the stock one never says stop).
                 self._drop(older)
-        held = self._audio.drain()
-        if len(held):
-            self._timeline.add(len(held), self._audio.captured_at)
-            self._transport.push_audio(held, self._audio.captured_at)
+        self._drain()
         pcm = self._audio.snapshot(self._model)
         self.send(self.protocol.inference_started(request_id, created_at=self._wall()))
         if len(pcm) == 0:

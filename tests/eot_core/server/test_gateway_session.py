@@ -242,18 +242,24 @@ class ReportingTransport:
 
     sink: TransportSink
     closed = 0
+    gone = False
+    samples = 0
 
     def open(self, sink: TransportSink) -> None:
         self.sink = sink
+        sink.on_ready(None)
 
-    def push_audio(self, pcm: PcmArray, captured_at: float) -> None: ...
+    def push_audio(self, pcm: PcmArray, captured_at: float) -> None:
+        self.samples += len(pcm)
+
     def start(self, request: InferenceRequest) -> None: ...
     def stop(self, request_id: str) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None:
         self.closed += 1
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        self.gone = True
 
 
 async def test_reasons_of_a_transport_become_codes_and_late_reports_are_nothing() -> None:
@@ -290,6 +296,23 @@ async def test_a_transport_that_dies_ends_the_session(retryable: bool, code: int
         assert client.events[-1].request_id is None
     await eventually(lambda: gateway.sessions == 0)
     assert transport.closed >= 1
+    assert transport.gone
+
+
+async def test_the_transport_has_all_the_audio_at_a_request_and_at_the_end_of_a_turn() -> None:
+    spec, _ = scripted()
+    transport = ReportingTransport()
+    async with Gateway(spec, keys=KEYS, make_transport=lambda: transport) as gateway, connected(gateway) as client:
+        await client.create(48000)
+        await client.audio(0.5, sample_rate=48000)
+        await client.flush()
+        await client.start("r1")
+        await client.next(InferenceStarted)
+        assert transport.samples == pytest.approx(8000, abs=1)
+        await client.audio(0.5, sample_rate=48000)
+        await client.start("r2")
+        await client.next(InferenceStarted)
+        assert transport.samples == pytest.approx(16000, abs=2)
 
 
 # ---- hostile clients

@@ -95,7 +95,7 @@ async def test_it_says_where_it_is_serves_and_ends_cleanly(model: str, number: s
         (["--key", f"a:{SECRET}", "--max-sessions", "0"], 2, "max_sessions"),
         (["--key", f"a:{SECRET}", "--base-path", "x"], 2, "base_path"),
         (["--key", f"a:{SECRET}", "--model", "turn-detector-v1-mini"], 2, "only inside LiveKit Agents"),
-        (["--key", f"a:{SECRET}", "--model", "/nowhere/model.onnx"], 1, "nowhere"),
+        (["--key", f"a:{SECRET}", "--model", "no-such-model"], 2, "no-such-model"),
     ],
 )
 def test_mistakes_are_explained(
@@ -127,6 +127,13 @@ def test_an_address_that_is_taken_is_explained(model: str, capsys: pytest.Captur
         port = str(taken.getsockname()[1])
         assert serve.run(parse(["--key", f"a:{SECRET}", "--port", port, "--model", model])) == 1
     assert "address" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_loaded_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a graph")
+    assert serve.run(parse(["--key", f"a:{SECRET}", "--port", "0", "--model", str(broken)])) == 1
+    assert "broken.onnx" in capsys.readouterr().err
 
 
 def test_keys_come_from_both_places() -> None:
