@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from livekit.agents import Plugin
 
@@ -38,11 +38,14 @@ _LIVEKIT_VARIABLE = "LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE"
 _FALSY = ("0", "false", "no", "off")  # as livekit-agents reads its variable (ipc/_preload.py)
 
 
+_DISTRIBUTION = "eot-adapters"
+
+
 class EotPlugin(Plugin):
     """What LiveKit knows of this package."""
 
     def __init__(self) -> None:
-        super().__init__("eot-adapters", version("eot-adapters"), "adapters.livekit.preload", logger)
+        super().__init__(_DISTRIBUTION, _version(), "adapters.livekit.preload", logger)
 
     def download_files(self) -> None:
         """Nothing to download: the weights are in Python packages."""
@@ -50,6 +53,13 @@ class EotPlugin(Plugin):
             "nothing to download: turn-detector-v1-mini is in livekit-local-inference, smart-turn-v3.2 in pipecat-ai, "
             "the Silero VAD in livekit-plugins-silero"
         )
+
+
+def _version() -> str:
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:  # run from the source tree
+        return "unknown"
 
 
 def register() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import TextIO
 
 from .rows import PauseRow, Row
 
-_HEAD = f"{'time':>7}  {'what':<6} {'pause':>6} {'p':>6} {'thresh':>6}  {'decision':<16} {'delay':>6}  {'by':<28} said"
+_HEAD = f"{'time':>7}  {'what':<6} {'pause':>6} {'p':>6} {'thresh':>6}  {'decision':<16} {'delay':>6}  by"
 
 
 class TablePrinter:
@@ -22,7 +23,8 @@ class TablePrinter:
         if not self._begun:
             self._begun = True
             print(_HEAD, file=self._out)
-        print(_line(row).rstrip(), file=self._out, flush=True)
+        for line in _lines(row):
+            print(line.rstrip(), file=self._out, flush=True)
 
 
 class JsonPrinter:
@@ -40,20 +42,19 @@ class JsonPrinter:
         print(json.dumps({"type": kind, **fields}, ensure_ascii=False), file=self._out, flush=True)
 
 
-def _line(row: Row) -> str:
+def _lines(row: Row) -> Iterator[str]:
     if isinstance(row, PauseRow):
         decision = "listened through" if row.decision == "listened_through" else "turn ended"
-        return (
+        yield (
             f"{row.time:7.2f}  {'pause':<6} {_number(row.duration):>6} {_number(row.probability):>6} "
-            f"{_number(row.threshold):>6}  {decision:<16} {_number(row.delay):>6}  {f'{row.model} ({row.source})':<28}"
+            f"{_number(row.threshold):>6}  {decision:<16} {_number(row.delay):>6}  {row.model} ({row.source})"
         )
-    said = " ".join(part for part in (_quoted(row.transcript), f"-> {row.reply}" if row.reply else "") if part)
-    return f"{row.time:7.2f}  {'turn':<6} {'':>6} {'':>6} {'':>6}  {'':<16} {_number(row.delay):>6}  {'':<28} {said}"
+        return
+    yield f"{row.time:7.2f}  {'turn':<6} {'':>6} {'':>6} {'':>6}  {'':<16} {_number(row.delay):>6}"
+    for who, text in (("user", row.transcript), ("agent", row.reply)):
+        if text:
+            yield f"{'':>9}{who + ':':<7} {text}"
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _quoted(text: str | None) -> str:
-    return f'"{text}"' if text else ""

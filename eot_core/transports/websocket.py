@@ -279,12 +279,10 @@ class WebSocketTransport:
             raise _connection_failure(error) from None
 
     async def _exchange(self, ws: aiohttp.ClientWebSocketResponse, protocol: ClientProtocol) -> None:
-        await ws.send_bytes(
-            protocol.session_create(sample_rate=self._options.sample_rate, created_at=self._wall_clock())
-        )
+        greeting = protocol.session_create(sample_rate=self._options.sample_rate, created_at=self._wall_clock())
         loop = asyncio.get_running_loop()
         receiver = loop.create_task(self._receive(ws, protocol), name="eot websocket receiver")
-        sender = loop.create_task(self._send(ws, protocol), name="eot websocket sender")
+        sender = loop.create_task(self._send(ws, protocol, greeting), name="eot websocket sender")
         try:
             await asyncio.wait({receiver, sender}, return_when=asyncio.FIRST_COMPLETED)
             if not receiver.done():  # the sender is through, or could not send: the far end has the last word
@@ -297,10 +295,11 @@ class WebSocketTransport:
                 task.cancel()
             await asyncio.gather(receiver, sender, return_exceptions=True)
 
-    async def _send(self, ws: aiohttp.ClientWebSocketResponse, protocol: ClientProtocol) -> None:
+    async def _send(self, ws: aiohttp.ClientWebSocketResponse, protocol: ClientProtocol, greeting: bytes) -> None:
         import aiohttp
 
         try:
+            await ws.send_bytes(greeting)
             while not self._closing:
                 while self._outbox:
                     await ws.send_bytes(self._encode(self._outbox.popleft(), protocol))

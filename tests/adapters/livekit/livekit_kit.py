@@ -131,6 +131,7 @@ class Gateway:
         self.calibration = Calibration({"en": 0.56, "de": 0.5, "fr": 0.44}, 0.56)
         self.probability: float | None = 0.9
         """None: no answer."""
+        self.backchannel: float | None = None
         self.refuse: int | None = None
         """HTTP status instead of a connection."""
         self.hold = asyncio.Event()
@@ -181,7 +182,9 @@ class Gateway:
                 if isinstance(event, SessionCreateRequested):
                     await socket.send_bytes(protocol.session_created(self.calibration, created_at=now))
                 elif isinstance(event, InferenceStartRequested) and self.probability is not None:
-                    answer = protocol.eot_prediction(event.request_id, self.probability, created_at=now)
+                    answer = protocol.eot_prediction(
+                        event.request_id, self.probability, created_at=now, backchannel_probability=self.backchannel
+                    )
                     await socket.send_bytes(answer)
         return socket
 
