@@ -121,6 +121,35 @@ async def test_something_that_is_not_the_console_protocol() -> None:
         await broker("garbage").run()
 
 
+async def test_a_connection_that_is_reset() -> None:
+    with pytest.raises(BrokerError, match="connection broke"):
+        await broker("breaks off").run()
+
+
+async def test_only_one_agent_is_let_in() -> None:
+    lines: list[str] = []
+    result = await broker("brings a friend", on_agent_output=lines.append).run()
+
+    assert result.reason is StopReason.ANSWERED
+    assert "friend was sent away" in lines
+
+
+async def test_a_line_without_end_does_not_stop_the_reading() -> None:
+    lines: list[str] = []
+    result = await broker("shouts", on_agent_output=lines.append).run()
+
+    assert result.reason is StopReason.ANSWERED
+    assert "after the shout" in lines
+
+
+async def test_a_process_that_was_not_started() -> None:
+    agent = process_module.AgentProcess(["agent"], on_output=None)
+    await agent.stop()
+    assert agent.returncode is None
+    with pytest.raises(RuntimeError, match="call start"):
+        await agent.wait()
+
+
 async def test_a_command_that_does_not_exist() -> None:
     with pytest.raises(BrokerError, match="could not be started"):
         await ConsoleBroker(["/nowhere/to/be/found"], RECORDING, 16_000).run()

@@ -25,6 +25,10 @@ def main(behaviour: str, address: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         print(f"pids {os.getpid()} {child.pid}", flush=True)
+    if behaviour == "shouts":
+        print("x" * (3 << 20), flush=True)
+        print("after the shout", flush=True)
+        behaviour = "answers"
     host, port = address.rsplit(":", 1)
     with socket.create_connection((host, int(port))) as connection:
         Toy(connection, behaviour).run()
@@ -104,6 +108,15 @@ class Toy:
             sys.exit(0)
         if self.frames == 16:
             self.user(pb.US_LISTENING, pb.US_SPEAKING)
+        if self.frames == 20 and self.behaviour == "brings a friend":
+            with socket.create_connection(self.connection.getpeername()) as friend:
+                print("friend was sent away" if friend.recv(1) == b"" else "friend was let in", flush=True)
+            self.behaviour = "answers"
+        if self.frames == 20 and self.behaviour == "breaks off":
+            # A reset instead of an orderly end.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            time.sleep(60)
         if self.frames == 30:
             self.user(pb.US_SPEAKING, pb.US_LISTENING)
             eot = Session.EotPrediction(probability=0.75, threshold=0.5)
