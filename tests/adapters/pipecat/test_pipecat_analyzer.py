@@ -1,0 +1,151 @@
+"""The detector as an analyzer inside Pipecat's own stop strategy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from call import Call, Script, detector, final
+from pipecat.audio.turn.base_turn_analyzer import EndOfTurnState
+from pipecat.frames.frames import MetricsFrame, SpeechControlParamsFrame
+from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
+from pipecat.turns.user_stop import TurnAnalyzerUserTurnStopStrategy
+from pipecat.turns.user_turn_strategies import UserTurnStrategies
+
+from adapters.pipecat import TurnDecisionMetricsData, TurnDetectorAnalyzer
+from eot_core import EndpointingOptions, TurnDetector
+from eot_core.clock import ManualClock
+
+
+def call_with(analyzer: TurnDetectorAnalyzer, clock: ManualClock, **options: Any) -> Call:
+    strategy = TurnAnalyzerUserTurnStopStrategy(turn_analyzer=analyzer, **options)
+    params = LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies(stop=[strategy]))
+    return Call(clock=clock, params=params)
+
+
+async def hear_answer(call: Call, script: Script, count: int = 1) -> None:
+    await call.until(lambda: len(script.seen) == count)
+    await call.until(lambda: True)
+    for _ in range(20):  # the answer has a thread to leave
+        await call.speak(0.02, level=1)
+
+
+@pytest.mark.parametrize(("probability", "delay"), [(0.9, 0.3), (0.1, 2.5)])
+async def test_the_turn_ends_after_the_delay(probability: float, delay: float) -> None:
+    clock = ManualClock()
+    script = Script(probability)
+    analyzer = TurnDetectorAnalyzer(detector=detector(script, clock), clock=clock)
+    async with call_with(analyzer, clock) as call:
+        await call.utter_without_prediction()
+        await call.send(final(finalized=True))
+        await hear_answer(call, script)
+        await call.advance(delay - 0.25)
+        await call.speak(0.02, level=1)
+        assert call.turns == []
+        await call.advance(0.06)
+        assert call.turns == []  # it is audio that brings the news
+        await call.speak(0.02, level=1)
+        await call.until(lambda: call.turns)
+        (frame,) = call.sink.of(MetricsFrame)
+        (data,) = frame.data
+        assert isinstance(data, TurnDecisionMetricsData)
+        assert data.delay == pytest.approx(delay)
+        assert data.is_complete is (probability > 0.5)
+
+
+async def test_turn_after_turn() -> None:
+    clock = ManualClock()
+    script = Script()
+    analyzer = TurnDetectorAnalyzer(detector=detector(script, clock), clock=clock)
+    async with call_with(analyzer, clock) as call:
+        for turn in (1, 2):
+            assert not analyzer.speech_triggered
+            await call.utter_without_prediction()
+            assert analyzer.speech_triggered
+            await call.send(final(f"{turn}", finalized=True))
+            await hear_answer(call, script, turn)
+            await call.advance(0.2)
+            await call.speak(0.02, level=1)
+            await call.until(lambda turn=turn: len(call.turns) == turn)
+
+
+async def test_speech_that_resumes_keeps_the_turn_open() -> None:
+    clock = ManualClock()
+    script = Script(0.1)
+    analyzer = TurnDetectorAnalyzer(detector=detector(script, clock), clock=clock)
+    async with call_with(analyzer, clock, wait_for_transcript=False) as call:
+        await call.utter_without_prediction()
+        await hear_answer(call, script)
+        await call.advance(1.0)
+        await call.start_speaking()
+        await call.speak()
+        await call.advance(5.0)
+        await call.speak()
+        assert call.turns == []
+
+
+async def test_a_model_that_hangs_ends_in_the_default() -> None:
+    clock = ManualClock()
+    script = Script()
+    script.hold()
+    analyzer = TurnDetectorAnalyzer(detector=detector(script, clock), clock=clock)
+    async with call_with(analyzer, clock, wait_for_transcript=False) as call:
+        await call.utter_without_prediction()
+        await call.until(lambda: script.seen)
+        await call.advance(0.9)
+        await call.speak(0.02, level=1)
+        assert call.turns == []
+        await call.advance(0.2)
+        await call.speak(0.02, level=1)
+        await call.until(lambda: call.turns)
+        assert call.sink.of(MetricsFrame)[0].data[0].outcome == "default"
+        script.release()
+
+
+async def test_it_tells_its_delays_and_takes_a_language() -> None:
+    clock = ManualClock()
+    script = Script(0.5)
+    analyzer = TurnDetectorAnalyzer(
+        detector=detector(script, clock, unlikely_threshold={"de": 0.6}),
+        endpointing=EndpointingOptions(min_delay=0.4),
+        language="de-DE",
+        clock=clock,
+    )
+    async with call_with(analyzer, clock, wait_for_transcript=False) as call:
+        params = [f.turn_params for f in call.sink.of(SpeechControlParamsFrame) if f.turn_params]
+        assert (params[0].min_delay, params[0].max_delay) == (0.4, 2.5)
+        await call.utter_without_prediction()
+        await hear_answer(call, script)
+        await call.advance(2.4)
+        await call.speak(0.02, level=1)
+        await call.until(lambda: call.turns)
+        assert call.sink.of(MetricsFrame)[0].data[0].threshold == 0.6
+
+
+async def test_it_may_be_used_again_after_cleanup() -> None:
+    clock = ManualClock()
+    analyzer = TurnDetectorAnalyzer(detector=detector(Script(), clock), clock=clock)
+    analyzer.set_sample_rate(16_000)
+    for _ in range(2):
+        assert analyzer.append_audio(b"\x01\x00" * 320, True) is EndOfTurnState.INCOMPLETE
+        assert await analyzer.analyze_end_of_turn() == (EndOfTurnState.INCOMPLETE, None)
+        await analyzer.cleanup()
+        await analyzer.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"detector": "x"}, TypeError, "detector must be"),
+        ({"endpointing": "x"}, TypeError, "options must be EndpointingOptions"),
+        ({"vad_stop_secs": -1.0}, ValueError, "vad_stop_secs must be"),
+    ],
+)
+def test_bad_arguments_are_named(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        TurnDetectorAnalyzer(**options)
+
+
+def test_without_arguments() -> None:
+    analyzer = TurnDetectorAnalyzer(detector=TurnDetector(model="smart-turn"))
+    assert analyzer.params.max_delay == 2.5
