@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .events import DecisionReason, Outcome, Prediction, TurnDecision
@@ -12,15 +13,31 @@ DETECTOR_MIN_DELAY = 0.3
 DETECTOR_MAX_DELAY = 2.5
 """Seconds; livekit-agents' defaults for an audio turn detector (``voice/turn.py``, _STREAMING_ENDPOINTING_DEFAULTS)."""
 
+LOGIT_LIMIT = 7.0
+"""Scores of one pause are averaged as logits, cut off here (p = 0.999): a model that is sure once can be outvoted."""
+
+_SAME = 1e-6
+"""Seconds. Moments this near to each other are the same moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointingOptions:
-    """How long a pause must last. Seconds, both counted from the true end of speech."""
+    """How long a pause must last. Seconds, counted from the true end of speech.
+
+    Without ``exponent`` the curve is the step: ``min_delay`` where the probability p reaches the threshold, else
+    ``max_delay``. With it, the delay falls with p and no threshold is needed:
+    ``min_delay + (max_delay - min_delay) * (1 - p) ** exponent``.
+    """
 
     min_delay: float = DETECTOR_MIN_DELAY
     """A pause that looks like the end of the turn ends it after this long."""
     max_delay: float = DETECTOR_MAX_DELAY
     """Any other pause ends it after this long."""
+    exponent: float | None = None
+    """More than 0: the delay falls with p, the faster the larger this is. None: the step."""
+    rescore_every: float | None = None
+    """With ``exponent``: the pause is scored again at multiples of so many seconds, while that could change when the
+    turn ends, and p is the sigmoid of the mean logit of all its scores. None: one score a pause."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "min_delay", check_seconds(self.min_delay, "min_delay"))
@@ -29,6 +46,33 @@ class EndpointingOptions:
             raise ValueError(
                 f"max_delay ({self.max_delay}) must not be less than min_delay ({self.min_delay}): raise max_delay"
             )
+        if self.exponent is not None:
+            object.__setattr__(self, "exponent", check_positive(self.exponent, "exponent"))
+        if self.rescore_every is not None:
+            if self.exponent is None:
+                raise ValueError("rescore_every needs exponent: the step takes one score a pause")
+            object.__setattr__(self, "rescore_every", check_seconds(self.rescore_every, "rescore_every", positive=True))
+
+    def delay_for(self, probability: float, threshold: float) -> float:
+        """How long a pause with this probability must last, in seconds. ``threshold`` counts for the step alone."""
+        if self.exponent is None:
+            return self.min_delay if probability >= threshold else self.max_delay
+        fall: float = (1.0 - probability) ** self.exponent
+        return self.min_delay + (self.max_delay - self.min_delay) * fall
+
+    def threshold_at(self, elapsed: float, threshold: float) -> float:
+        """The probability that ends the turn when the silence has lasted ``elapsed`` seconds.
+
+        Never rises while the silence lasts: infinite before ``min_delay``, 0 from ``max_delay`` on.
+        """
+        if elapsed >= self.max_delay:
+            return 0.0
+        if elapsed < self.min_delay:
+            return math.inf
+        if self.exponent is None:
+            return threshold
+        left: float = ((elapsed - self.min_delay) / (self.max_delay - self.min_delay)) ** (1.0 / self.exponent)
+        return 1.0 - left
 
     @classmethod
     def for_detector(cls, *, min_delay: float | None = None, max_delay: float | None = None) -> EndpointingOptions:
@@ -47,11 +91,22 @@ class EndpointingOptions:
         )
 
 
+def check_positive(value: object, name: str) -> float:
+    """``value`` as a finite number above 0.
+
+    Raises:
+        ValueError: it is none; the message names the argument.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name} must be a number more than 0, got {value!r}")
+    return float(value)
+
+
 class Endpointer:
     """Follows the pauses of one stream. Pure: times are arguments, in seconds of the caller's clock.
 
-    The rule is to commit as soon as p(t) >= threshold(t), where threshold(t) never rises while the silence lasts. Here
-    it is the step: ``threshold`` until ``max_delay``, 0 from then on, and no commit before ``min_delay``.
+    The rule is to commit as soon as p(t) >= threshold(t), where threshold(t) never rises while the silence lasts: the
+    curve of the options (:meth:`EndpointingOptions.threshold_at`).
     """
 
     def __init__(self, options: EndpointingOptions | None = None) -> None:
@@ -60,6 +115,8 @@ class Endpointer:
         self._options = options or EndpointingOptions()
         self._speech_ended_at: float | None = None
         self._decision: TurnDecision | None = None
+        self._logits: list[float] = []
+        self._scored_at = 0.0
 
     @property
     def options(self) -> EndpointingOptions:
@@ -80,10 +137,35 @@ class Endpointer:
         """What has been decided for the pause so far; None before a prediction, and outside a pause."""
         return self._decision
 
+    @property
+    def rescore_at(self) -> float | None:
+        """When the pause is to be scored again, in seconds of the caller's clock.
+
+        None where the curve takes one score, where nothing has been decided, and where no score that could still come
+        would change when the turn ends.
+        """
+        decision, every = self._decision, self._options.rescore_every
+        if decision is None or every is None or not self._logits:
+            return None
+        elapsed = self._scored_at - decision.speech_ended_at
+        next_at = decision.speech_ended_at + every * (math.floor(elapsed / every + _SAME) + 1)
+        if next_at >= decision.commit_at - _SAME:
+            return None
+        # The most that the scores which are left could do, all of them pulling the same way.
+        left = math.ceil((decision.speech_ended_at + self._options.max_delay - next_at) / every)
+        soonest, latest = (
+            max(next_at, decision.speech_ended_at + self._options.delay_for(_mean(self._logits, extreme, left), 0.0))
+            for extreme in (LOGIT_LIMIT, -LOGIT_LIMIT)
+        )
+        if max(abs(soonest - decision.commit_at), abs(latest - decision.commit_at)) < _SAME:
+            return None
+        return next_at
+
     def speech_ended(self, at: float) -> None:
         """A pause begins; ``at`` is the true end of speech (not the moment in which a VAD noticed it)."""
         self._speech_ended_at = at
         self._decision = None
+        self._logits = []
 
     def speech_resumed(self) -> TurnDecision | None:
         """The user speaks on (or begins to speak): the pause ends no turn.
@@ -123,12 +205,22 @@ class Endpointer:
         threshold = check_probability(threshold, "threshold")
         if self._speech_ended_at is None or prediction.outcome in (Outcome.SUPERSEDED, Outcome.CANCELLED):
             return None
-        likely = prediction.probability >= threshold
+        probability = prediction.probability
+        if self._options.rescore_every is not None:
+            if self._decision is not None and (at >= self._decision.commit_at or prediction.outcome is Outcome.DEFAULT):
+                # Too late to matter, or nobody's opinion: what was decided stands.
+                return self._decision
+            if prediction.outcome is Outcome.ANSWERED:
+                self._logits.append(_logit(probability))
+                self._scored_at = at
+                if len(self._logits) > 1:
+                    probability = _mean(self._logits)
+        likely = probability >= threshold
         if prediction.outcome is Outcome.DEFAULT:
             reason = DecisionReason.DEFAULT
         else:
             reason = DecisionReason.LIKELY if likely else DecisionReason.UNLIKELY
-        delay = self._options.min_delay if likely else self._options.max_delay
+        delay = self._options.delay_for(probability, threshold)
         self._decision = TurnDecision(
             ends_turn=True,
             reason=reason,
@@ -146,3 +238,17 @@ class Endpointer:
         """The turn was ended, here or elsewhere. Idempotent."""
         self._decision = None
         self._speech_ended_at = None
+
+
+def _logit(probability: float) -> float:
+    if probability <= 0.0:
+        return -LOGIT_LIMIT
+    if probability >= 1.0:
+        return LOGIT_LIMIT
+    return max(-LOGIT_LIMIT, min(LOGIT_LIMIT, math.log(probability / (1.0 - probability))))
+
+
+def _mean(logits: list[float], further: float = 0.0, times: int = 0) -> float:
+    """Sigmoid of the mean logit, as if the score ``further`` had come ``times`` times more."""
+    mean = (sum(logits) + further * times) / (len(logits) + times)
+    return 1.0 / (1.0 + math.exp(-mean))
