@@ -17,8 +17,8 @@ from livekit.agents import Agent, AgentServer, AgentSession, JobContext, TurnHan
 from adapters.livekit import VAD, TurnDetector
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
-MODEL = os.environ.get("EOT_MODEL", "turn-detector-v1-mini")  # or "smart-turn-v3.2"; both run on this machine
-LANGUAGE = os.environ.get("EOT_LANGUAGE", "en")
+MODEL = os.environ.get("EOT_MODEL") or "turn-detector-v1-mini"  # or "smart-turn-v3.2"; both run on this machine
+LANGUAGE = os.environ.get("EOT_LANGUAGE") or "en"
 TRANSCRIPT = os.environ.get("EOT_TRANSCRIPT")  # a file with what is said, a line for each stretch of speech
 LINES = Path(TRANSCRIPT).read_text(encoding="utf-8").splitlines() if TRANSCRIPT else []
 
@@ -33,6 +33,8 @@ async def entrypoint(ctx: JobContext) -> None:
         stt=ScriptedSTT(LINES, vad=vad, language=LANGUAGE),
         llm=ScriptedLLM(),
         tts=ScriptedTTS(),
+        # No loudspeaker, no echo: with a warm-up, LiveKit keeps from the STT what is said in the first 3 s of a reply.
+        aec_warmup_duration=None,
         turn_handling=TurnHandlingOptions(turn_detection=TurnDetector(model=MODEL)),
     )
     await session.start(agent=Agent(instructions="Repeat what you are told."), room=ctx.room)

@@ -38,6 +38,8 @@ async def entrypoint(ctx: JobContext) -> None:
         stt=ScriptedSTT(_LINES, vad=vad, language=_LANGUAGE),
         llm=ScriptedLLM(),
         tts=ScriptedTTS(),
+        # No loudspeaker, no echo: with a warm-up, LiveKit keeps from the STT what is said in the first 3 s of a reply.
+        aec_warmup_duration=None,
         turn_handling=TurnHandlingOptions(turn_detection=_DETECTOR),
     )
     await session.start(agent=Agent(instructions="Repeat what you are told."), room=ctx.room)

@@ -174,7 +174,7 @@ class ConsoleBroker:
             raise BrokerError(_with_output(f"the agent ended (exit code {gone.result()}) before it connected", agent))
         raise BrokerError(
             _with_output(
-                f"the agent did not connect within {self._connect_timeout:g} s: does it call session.start()?",
+                f"the agent did not connect within {self._connect_timeout:g} s, as it does on session.start()",
                 agent,
             )
         )
