@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import contextvars
-import copy
+import logging
 import os
 import ssl as ssl_module
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import aiohttp
 from livekit.agents import NOT_GIVEN, APIConnectOptions, LanguageCode, NotGivenOr, inference
 from livekit.agents.metrics import EOTInferenceMetrics
 from livekit.agents.metrics.base import Metadata
-from livekit.agents.utils import http_context, is_given
+from livekit.agents.utils import is_given
 
-import eot_core
-from eot_core import FallbackOccurred, FallbackOptions, ModelSpec, Outcome, Prediction
-from eot_core.clock import Clock
+from eot_core import FallbackOptions, ModelSpec, Outcome, Prediction
 from eot_core.cloud import DEFAULT_CONNECT_TIMEOUT
 from eot_core.detector import DEFAULT_PREDICTION_TIMEOUT
-from eot_core.effects import Route
 from eot_core.emitter import EVENTS
-from eot_core.transports.base import Transport
 
-from .mini import V1_MINI, resolve_model
+from .core import Core, with_retries
 from .stream import TurnDetectorStream
+
+logger = logging.getLogger("adapters.livekit")
 
 Thresholds = float | Mapping[LanguageCode | str, float] | Mapping[LanguageCode, float] | Mapping[str, float]
 """One for every language, or one per BCP-47 tag; 0..1."""
@@ -103,10 +100,10 @@ class TurnDetector(inference.TurnDetector):
         may_fall_back = _given(local_fallback, True)
         finer_points = _given(fallback, None)
         if finer_points is None and connection is not None and isinstance(may_fall_back, bool):
-            finer_points = _retries(FallbackOptions(enabled=may_fall_back), connection)
+            finer_points = with_retries(FallbackOptions(enabled=may_fall_back), connection)
         # AgentActivity collects metrics only from instances of LiveKit's class; as v1-mini it loads and warns nothing.
         super().__init__(version="v1-mini")
-        self._core = _Core(
+        self._core = Core(
             version=_checked(version, "version", str),
             model=_given(model, None),
             unlikely_threshold=_given(unlikely_threshold, None),
@@ -124,8 +121,8 @@ class TurnDetector(inference.TurnDetector):
             fallback_model=_given(fallback_model, None),
         )
         self._core.on("prediction", self._on_prediction)
-        self._core.on("fallback", self._on_fallback)
-        self._core.on("backchannel_opportunity", lambda event: self._announce("backchannel_opportunity", event))
+        for event in ("fallback", "backchannel_opportunity"):
+            self._core.on(event, partial(self._announce, event))
 
     # -- what can be asked ----------------------------------------------------------------------------------------
 
@@ -165,6 +162,10 @@ class TurnDetector(inference.TurnDetector):
         self, *, conn_options: NotGivenOr[APIConnectOptions | None] = NOT_GIVEN
     ) -> TurnDetectorStream:
         """A stream for one conversation, on the running event loop.
+
+        LiveKit opens one for each session and keeps it through handoffs between agents with the same detector. It
+        collects metrics from the detector that an agent starts with; after
+        ``session.update_options(turn_detection=...)`` listen to "metrics_collected" yourself.
 
         Args:
             conn_options: instead of the detector's, for this stream.
@@ -216,10 +217,10 @@ class TurnDetector(inference.TurnDetector):
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _announce(self, event: Any, payload: object) -> None:
-        self.emit(event, payload)
-
-    def _on_fallback(self, event: FallbackOccurred) -> None:
-        self._announce("fallback", event)
+        try:
+            self.emit(event, payload)
+        except TypeError:  # LiveKit's emitter logs whatever else a listener raises
+            logger.exception("a listener for %r raised", event)
 
     def _on_prediction(self, prediction: Prediction) -> None:
         if prediction.outcome is Outcome.ANSWERED:
@@ -238,67 +239,6 @@ class TurnDetector(inference.TurnDetector):
                 ),
             )
         self._announce("prediction", prediction)
-
-
-class _Core(eot_core.TurnDetector):
-    """The core's detector where v1-mini may run, inside a LiveKit job."""
-
-    _context: contextvars.Context | None = None
-    """Where a stream was opened."""
-
-    def _default_local_model(self) -> str | ModelSpec:
-        return V1_MINI
-
-    def _resolve_model(self, model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
-        return resolve_model(model)
-
-    @property
-    def initial_thresholds(self) -> eot_core.Thresholds:
-        return self._thresholds()
-
-    def provider_of(self, prediction: Prediction) -> str:
-        local = self.local_model
-        return local.provider if prediction.source == "local" and local is not None else "livekit"
-
-    def open_stream(self, conn_options: APIConnectOptions | None) -> eot_core.DetectorStream:
-        """A stream that connects within the caller's context, whoever reconnects later: the job's HTTP session and the
-        headers that name the job are looked up there."""
-        if self._cloud is None:
-            return self.stream()
-        here = contextvars.copy_context()
-        mine = copy.copy(self)  # listeners and the set of open streams stay shared
-        mine._context = here
-        mine._cloud = replace(self._cloud, headers=lambda: here.copy().run(_headers))
-        if conn_options is not None:
-            mine._cloud = replace(mine._cloud, connect_timeout=conn_options.timeout)
-            mine._fallback = _retries(self._fallback, conn_options)
-        return mine.stream()
-
-    def _make_transport(self, route: Route, clock: Clock) -> Transport:
-        if route is Route.CLOUD and self._cloud is not None and self._cloud.http_session is None and self._context:
-            connecting = copy.copy(self)
-            connecting._cloud = replace(self._cloud, http_session=self._context.copy().run(_job_http_session))
-            return super(_Core, connecting)._make_transport(route, clock)
-        return super()._make_transport(route, clock)
-
-
-def _headers() -> Mapping[str, str]:
-    """What LiveKit Inference is told about the agent: SDK version, and inside a job which one it is."""
-    from livekit.agents.inference._utils import get_inference_headers
-
-    return get_inference_headers()
-
-
-def _job_http_session() -> aiohttp.ClientSession | None:
-    """The HTTP session that LiveKit keeps for a job; None outside of one."""
-    try:
-        return http_context.http_session()
-    except RuntimeError:
-        return None
-
-
-def _retries(fallback: FallbackOptions, conn_options: APIConnectOptions) -> FallbackOptions:
-    return replace(fallback, retries=conn_options.max_retry, retry_interval=conn_options.retry_interval)
 
 
 def _given(value: Any, default: Any) -> Any:

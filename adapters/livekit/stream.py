@@ -48,6 +48,7 @@ class TurnDetectorStream:
                 f"core must be an eot_core.DetectorStream, got {type(core).__name__}: use detector.stream()"
             )
         self._core = core
+        self._loop = asyncio.get_running_loop()
         self._in_flight: tuple[asyncio.Future[Prediction], asyncio.Future[TurnDetectionEvent]] | None = None
         self._ended = False
         self._complained: set[str] = set()
@@ -116,21 +117,21 @@ class TurnDetectorStream:
             A request that was superseded or cancelled has probability 0.0; one that no model could answer has 1.0.
             Cancelling the future drops the request.
         """
-        answer: asyncio.Future[TurnDetectionEvent] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[TurnDetectionEvent] = self._loop.create_future()
         if self._ended:
             answer.set_result(_default_event())
             return answer
         try:
             inner = self._core.predict()
+            self._settle()  # the one that was superseded
+            inner.add_done_callback(lambda done: _relay(done, answer))
+            answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+            self._in_flight = inner, answer
+            self._settle()
         except Exception:
             self._complain("predict")
+            answer = self._loop.create_future()
             answer.set_result(_default_event())
-            return answer
-        self._settle()  # the one that was superseded
-        self._in_flight = inner, answer
-        inner.add_done_callback(lambda done: _relay(done, answer))
-        answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
-        self._settle()
         return answer
 
     @_never_raises
