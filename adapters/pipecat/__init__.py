@@ -3,6 +3,13 @@
 Needs no part of LiveKit Agents.
 """
 
+try:
+    import pipecat  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "pipecat":
+        raise
+    raise ModuleNotFoundError("Pipecat is not installed: pip install 'eot-adapters[pipecat]'", name="pipecat") from None
+
 from eot_core import EndpointingOptions, TurnDetector
 from eot_core.vad import VADOptions
 

@@ -8,6 +8,7 @@ They are Pipecat services, so that everything around them (aggregators, VAD, tur
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
@@ -82,8 +83,7 @@ class ScriptedLLM(LLMService):
     """Repeats what it was told: "You said: ..."."""
 
     def __init__(self) -> None:
-        unused: dict[str, Any] = dict.fromkeys(LLMSettings.__dataclass_fields__)
-        unused["extra"] = {}
+        unused: dict[str, Any] = {field.name: None for field in dataclasses.fields(LLMSettings)} | {"extra": {}}
         super().__init__(settings=LLMSettings(**unused))
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
