@@ -5,10 +5,13 @@ Run by ``python -m livekit.agents console`` in a process of its own; what it sho
 - ``EOT_MODEL``: the turn detector's model; "turn-detector-v1-mini", which needs no network, when unset.
 - ``EOT_LANGUAGE``: BCP-47 tag of the speech, "en" when unset.
 - ``EOT_TRANSCRIPT``: a UTF-8 file with what is said, a line for each stretch of speech; may be unset.
+- ``EOT_REPORT_PREDICTIONS``: when set, a line is written for each prediction: this word, then a JSON object with the
+  probability, the model that answered, and where it runs. LiveKit's console tells only the first of these.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from livekit.agents import Agent, AgentServer, AgentSession, JobContext, TurnHan
 
 from adapters.livekit import VAD, TurnDetector
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
+from eot_core import Prediction
 from eot_core.models.base import ModelError
 
 _LANGUAGE = os.environ.get("EOT_LANGUAGE") or "en"
@@ -25,6 +29,16 @@ try:
     _DETECTOR = TurnDetector(model=os.environ.get("EOT_MODEL") or "turn-detector-v1-mini")
 except (ValueError, ModelError) as error:
     raise SystemExit(f"EOT_MODEL: {error}") from None
+_REPORT = os.environ.get("EOT_REPORT_PREDICTIONS")
+
+
+def report(prediction: Prediction) -> None:
+    fields = {"probability": prediction.probability, "model": prediction.model, "source": prediction.source}
+    print(_REPORT, json.dumps(fields), flush=True)
+
+
+if _REPORT:
+    _DETECTOR.on("prediction", report)
 _LINES = Path(_TRANSCRIPT).read_text(encoding="utf-8").splitlines() if _TRANSCRIPT else []
 
 server = AgentServer()

@@ -28,6 +28,7 @@ from pipecat.workers.runner import WorkerRunner
 
 from eot_core import EndpointingOptions, TurnDetector
 from eot_core.cli.audio_file import Pcm, read_audio
+from eot_core.cli.local_gateway import LocalGateway
 from eot_core.cli.rows import Row
 from eot_core.data import demo_recording, demo_transcript
 
@@ -102,15 +103,17 @@ async def replay_pipecat(
     model: str | None = None,
     language: str | None = None,
     transcript: str | Path | None = None,
+    gateway: LocalGateway | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> tuple[Row, ...]:
     """The same for ``eot replay --framework pipecat``.
 
     Args:
         audio_path: the recording; None: the bundled one.
-        model: full name of the model, or the path of an ONNX file; None: the detector's own choice.
+        model: full name of the model, or the path of an ONNX file; None: smart-turn v3.2, which needs no network.
         language: BCP-47 tag of the speech; None: English.
         transcript: a UTF-8 file with what is said, a line for each stretch of speech; None: not known.
+        gateway: through which the detector's cloud model is reached; None: the model runs in this process.
         on_row: called with each row as soon as it is certain.
 
     Raises:
@@ -121,7 +124,12 @@ async def replay_pipecat(
     """
     if audio_path is None:
         audio_path, transcript = demo_recording(), transcript or demo_transcript()
-    detector = TurnDetector(model=model)
+    if gateway is None:
+        detector = TurnDetector(model=model or "smart-turn-v3.2")
+    else:
+        detector = TurnDetector(
+            version="v1", base_url=gateway.url, api_key=gateway.api_key, api_secret=gateway.api_secret
+        )
     lines = [] if transcript is None else await asyncio.to_thread(_lines, transcript)
     pcm, rate = await asyncio.to_thread(read_audio, audio_path)
     await asyncio.to_thread(detector.warm_up)

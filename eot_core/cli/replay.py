@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 from .audio_file import AudioFileError, read_audio
+from .local_gateway import LocalGateway, LocalGatewayError
 from .rows import PauseRow, Row, TurnRow
-from .table import JsonPrinter, TablePrinter
+from .table import JsonPrinter, SideBySide, TablePrinter
 
-FRAMEWORKS = ("core", "livekit")
+FRAMEWORKS = ("core", "livekit", "pipecat", "both")
 EXIT_OK = 0
 EXIT_NO_TURN = 1
 """The recording was played, and no turn ended."""
 EXIT_FAILED = 2
+
+OnRow = Callable[[Row], None]
+
+
+class ReplayFailed(Exception):
+    """What to tell the user."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,10 +43,16 @@ def add_parser(subparsers: Any) -> None:
         "--framework",
         choices=FRAMEWORKS,
         default="core",
-        help="core: as fast as the machine can; livekit: in real time, through an AgentSession (default: core)",
+        help="core: as fast as the machine can; livekit: in real time, through an AgentSession; pipecat: through a "
+        "pipeline; both: side by side, with the same model (default: core)",
     )
     parser.add_argument("--model", help="full name of the model, or path of an ONNX file (default: the framework's)")
     parser.add_argument("--language", metavar="TAG", help='BCP-47 tag of the speech, for example "pt-BR"')
+    parser.add_argument(
+        "--cloud",
+        action="store_true",
+        help="through a gateway on this machine, which is killed after the first pause (livekit, pipecat, both)",
+    )
     parser.add_argument("--json", action="store_true", help="a JSON object per line")
     parser.set_defaults(run=run)
 
@@ -45,34 +60,56 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | None = None) -> int:
     """Run ``eot replay``; returns the exit code."""
     out, err = out or sys.stdout, err or sys.stderr
-    show = JsonPrinter(out) if args.json else TablePrinter(out)
-    turns = pauses = 0
-
-    def on_row(row: Row) -> None:
-        nonlocal turns, pauses
-        turns += isinstance(row, TurnRow)
-        pauses += isinstance(row, PauseRow) and row.decision == "listened_through"
-        show(row)
-
     try:
-        _REPLAYS[args.framework](args, on_row, err)
-    except _Failed as error:
+        return asyncio.run(_run(args, out, err))
+    except (ReplayFailed, AudioFileError, LocalGatewayError, FileNotFoundError) as error:
         print(f"eot replay: {error}", file=err)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED
-    if not args.json:
-        print(
-            f"\n{turns} turn{'s' * (turns != 1)} ended, {pauses} pause{'s' * (pauses != 1)} listened through", file=out
-        )
-    return EXIT_OK if turns else EXIT_NO_TURN
 
 
-class _Failed(Exception):
-    """What to tell the user."""
+async def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
+    if args.cloud and args.framework == "core":
+        raise ReplayFailed("--cloud needs --framework livekit, pipecat or both: the core's replay has no real time")
+    names = ("livekit", "pipecat") if args.framework == "both" else (args.framework,)
+    if len(names) > 1 and args.model is None and not args.cloud:
+        args.model = "smart-turn-v3.2"  # runs on both
+    tables: dict[str, list[Row]] = {}
+    for name in names:
+        rows = tables[name] = []
+        if not args.json and len(names) > 1:
+            print(f"{name}:", file=out)
+        show = JsonPrinter(out, framework=name if len(names) > 1 else None) if args.json else TablePrinter(out)
+        await _play(name, args, rows, show, out, err)
+        if not args.json:
+            print(f"\n{_summary(rows)}\n", file=out)
+    if len(names) > 1 and not args.json:
+        SideBySide(out).print(tables)
+    return EXIT_OK if all(any(isinstance(row, TurnRow) for row in rows) for rows in tables.values()) else EXIT_NO_TURN
 
 
-def _core(args: argparse.Namespace, on_row: Callable[[Row], None], err: TextIO) -> None:
+async def _play(name: str, args: argparse.Namespace, rows: list[Row], show: OnRow, out: TextIO, err: TextIO) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(LocalGateway()) if args.cloud else None
+
+        def on_row(row: Row) -> None:
+            rows.append(row)
+            show(row)
+            if gateway is not None and len(rows) == 1:
+                gateway.kill()
+                print(f"{'':9}(the gateway was killed)", file=err if args.json else out, flush=True)
+
+        await _REPLAYS[name](args, gateway, on_row, err)
+
+
+def _summary(rows: list[Row]) -> str:
+    turns = sum(isinstance(row, TurnRow) for row in rows)
+    pauses = sum(isinstance(row, PauseRow) and row.decision == "listened_through" for row in rows)
+    return f"{turns} turn{'s' * (turns != 1)} ended, {pauses} pause{'s' * (pauses != 1)} listened through"
+
+
+async def _core(args: argparse.Namespace, gateway: LocalGateway | None, on_row: OnRow, err: TextIO) -> None:
     from ..clock import ManualClock
     from ..data import demo_recording
     from ..detector import TurnDetector
@@ -87,23 +124,39 @@ def _core(args: argparse.Namespace, on_row: Callable[[Row], None], err: TextIO) 
             pcm, rate = soxr.resample(pcm, rate, 48_000), 48_000
         detector = TurnDetector(model=args.model or "smart-turn-v3.2", clock=ManualClock())
         detector.warm_up()
-        asyncio.run(replay_core(pcm, rate, detector=detector, language=args.language, on_row=on_row))
-    except (AudioFileError, ModelError, ValueError, FileNotFoundError) as error:
-        raise _Failed(error) from error
+        await replay_core(pcm, rate, detector=detector, language=args.language, on_row=on_row)
+    except (ModelError, ValueError) as error:
+        raise ReplayFailed(error) from error
 
 
-def _livekit(args: argparse.Namespace, on_row: Callable[[Row], None], err: TextIO) -> None:
+async def _livekit(args: argparse.Namespace, gateway: LocalGateway | None, on_row: OnRow, err: TextIO) -> None:
     from .replay_livekit import ReplayError, replay_livekit
 
     try:
-        result = asyncio.run(replay_livekit(args.audio, model=args.model, language=args.language, on_row=on_row))
-    except (AudioFileError, ReplayError, FileNotFoundError) as error:
-        raise _Failed(error) from error
+        result = await replay_livekit(
+            args.audio, model=args.model, language=args.language, gateway=gateway, on_row=on_row
+        )
+    except ReplayError as error:
+        raise ReplayFailed(error) from error
     for message in result.errors:
         print(f"eot replay: the agent reported: {message}", file=err)
 
 
-_REPLAYS: dict[str, Callable[[argparse.Namespace, Callable[[Row], None], TextIO], None]] = {
-    "core": _core,
-    "livekit": _livekit,
-}
+async def _pipecat(args: argparse.Namespace, gateway: LocalGateway | None, on_row: OnRow, err: TextIO) -> None:
+    from ..models.base import ModelError
+
+    if importlib.util.find_spec("pipecat") is None:
+        raise ReplayFailed("Pipecat is not installed: pip install 'eot-adapters[pipecat]'")
+    from loguru import logger
+
+    logger.remove()
+    logger.add(err, level="WARNING", format="{level}: {message}")
+    from adapters.pipecat.replay import replay_pipecat
+
+    try:
+        await replay_pipecat(args.audio, model=args.model, language=args.language, gateway=gateway, on_row=on_row)
+    except (ModelError, ValueError) as error:
+        raise ReplayFailed(error) from error
+
+
+_REPLAYS = {"core": _core, "livekit": _livekit, "pipecat": _pipecat}

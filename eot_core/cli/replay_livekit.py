@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from ..cloud import CLOUD_MODEL
 from ..data import demo_recording, demo_transcript
 from .audio_file import Pcm, read_audio
 from .broker import (
@@ -23,11 +25,13 @@ from .broker import (
     UsageUpdated,
     console_command,
 )
+from .local_gateway import LocalGateway
 from .replay_rows import RowBuilder, Speech
 from .rows import Row
 
 DEFAULT_MODEL: Final = "turn-detector-v1-mini"
 """What a LiveKit agent runs on this machine unless told otherwise."""
+_REPORT: Final = "eot-prediction"
 _AGENT_FILE: Final = ("livekit", "demo_agent.py")
 """Within the package ``adapters``."""
 
@@ -58,6 +62,7 @@ async def replay_livekit(
     model: str | None = None,
     language: str | None = None,
     transcript: str | Path | None = None,
+    gateway: LocalGateway | None = None,
     on_row: Callable[[Row], None] | None = None,
     on_agent_output: Callable[[str], None] | None = None,
 ) -> ReplayResult:
@@ -68,6 +73,7 @@ async def replay_livekit(
         model: the turn detector's model by its full name; None for :data:`DEFAULT_MODEL`.
         language: BCP-47 tag of the speech; None for English.
         transcript: a UTF-8 file with what is said, a line for each stretch of speech; None where it is not known.
+        gateway: through which the detector's cloud model is reached; None: the model runs in the agent's process.
         on_row: called on the event loop with each row as soon as it is certain.
         on_agent_output: called with each line that the agent writes.
 
@@ -83,7 +89,8 @@ async def replay_livekit(
     pcm, rate = await asyncio.to_thread(read_audio, audio_path)
     agent = _agent_file()
     speech = await asyncio.to_thread(speech_in, pcm, rate)
-    builder = RowBuilder(speech, model or DEFAULT_MODEL)
+    model = model or (CLOUD_MODEL if gateway is not None else DEFAULT_MODEL)
+    builder = RowBuilder(speech, model)
     rows: list[Row] = []
     usage: tuple[ModelUsage, ...] = ()
     errors: list[str] = []
@@ -102,13 +109,20 @@ async def replay_livekit(
             errors.append(event.message)
         take(builder.observe(event))
 
+    def listen(line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == _REPORT:
+            builder.answered(**json.loads(rest))
+        elif on_agent_output is not None:
+            on_agent_output(line)
+
     broker = ConsoleBroker(
         console_command(agent),
         pcm,
         rate,
         on_event=observe,
-        on_agent_output=on_agent_output,
-        env=_environment(model, language, transcript),
+        on_agent_output=listen,
+        env={**_environment(model, language, transcript), **({} if gateway is None else gateway.environment)},
     )
     try:
         result = await broker.run()
@@ -173,9 +187,10 @@ def _missing(module: str) -> bool:
         return True
 
 
-def _environment(model: str | None, language: str | None, transcript: str | Path | None) -> dict[str, str]:
+def _environment(model: str, language: str | None, transcript: str | Path | None) -> dict[str, str]:
     return {
-        "EOT_MODEL": model or DEFAULT_MODEL,
+        "EOT_MODEL": model,
+        "EOT_REPORT_PREDICTIONS": _REPORT,
         "EOT_LANGUAGE": language or "en",
         "EOT_TRANSCRIPT": "" if transcript is None else str(Path(transcript).resolve()),
         # LiveKit would load the weights of its own detector beside ours.

@@ -59,6 +59,11 @@ class RowBuilder:
         self._model = model
         self._pauses: list[_Pause] = []
         self._turn: TurnRow | None = None
+        self._answers: dict[float, tuple[str, str]] = {}
+
+    def answered(self, probability: float, model: str, source: str) -> None:
+        """Learn who gave a probability: the events of a session do not tell."""
+        self._answers[_key(probability)] = model, source
 
     def observe(self, event: Event) -> list[Row]:
         """Take one event; return the rows that are certain now. The row of a turn waits for the reply to it."""
@@ -117,6 +122,7 @@ class RowBuilder:
 
     def _pause_row(self, pause: _Pause) -> PauseRow:
         heard, ended_at = pause.prediction, pause.ended_at
+        known = None if heard is None else self._answers.get(_key(heard.probability))
         # A default is not inferred, and says "end the turn": see eot_core.events.Outcome.
         by_default = heard is not None and heard.probability == 1.0 and heard.inference_duration == 0.0
         return PauseRow(
@@ -126,13 +132,18 @@ class RowBuilder:
             threshold=None if heard is None else heard.threshold,
             decision="listened_through" if ended_at is None else "turn_ended",
             delay=None if ended_at is None else ended_at - pause.time,
-            model=self._model,
-            source="default" if heard is None or by_default else "local",
+            model=self._model if known is None else known[0],
+            source=known[1] if known is not None else "default" if heard is None or by_default else "local",
         )
 
     def _end_before(self, time: float) -> float:
         index = bisect_left(self._ends, time)
         return self._ends[index - 1] if index else time
+
+
+def _key(probability: float) -> float:
+    """The console carries 32-bit floats."""
+    return round(probability, 6)
 
 
 def _nearest(times: Sequence[float], time: float) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import TextIO
 
 from .rows import PauseRow, Row
@@ -30,8 +31,9 @@ class TablePrinter:
 class JsonPrinter:
     """Prints each row as one JSON object: the fields of its class, and "type": "pause" or "turn"."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, *, framework: str | None = None) -> None:
         self._out = out
+        self._framework = {} if framework is None else {"framework": framework}
 
     def __call__(self, row: Row) -> None:
         kind = "pause" if isinstance(row, PauseRow) else "turn"
@@ -39,7 +41,32 @@ class JsonPrinter:
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in dataclasses.asdict(row).items()
         }
-        print(json.dumps({"type": kind, **fields}, ensure_ascii=False), file=self._out, flush=True)
+        print(json.dumps({"type": kind, **self._framework, **fields}, ensure_ascii=False), file=self._out, flush=True)
+
+
+class SideBySide:
+    """The rows of two replays of one recording, next to each other."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def print(self, tables: Mapping[str, Sequence[Row]]) -> None:
+        """Print a line for each pause; rows belong together in the order in which they came."""
+        names = list(tables)
+        print(f"{'':<7}  " + "".join(f"{name:<44}" for name in names).rstrip(), file=self._out)
+        head = f"{'p':>5} {'thresh':>6}  {'decision':<16} {'delay':>6}"
+        print(f"{'time':>7}  " + "".join(f"{head:<44}" for _ in names).rstrip(), file=self._out)
+        columns = [[row for row in tables[name] if isinstance(row, PauseRow)] for name in names]
+        for pair in zip_longest(*columns):
+            time = next(row.time for row in pair if row is not None)
+            print(f"{time:7.2f}  " + "".join(f"{_cell(row):<44}" for row in pair).rstrip(), file=self._out)
+
+
+def _cell(row: PauseRow | None) -> str:
+    if row is None:
+        return "-"
+    decision = "listened through" if row.decision == "listened_through" else "turn ended"
+    return f"{_number(row.probability):>5} {_number(row.threshold):>6}  {decision:<16} {_number(row.delay):>6}"
 
 
 def _lines(row: Row) -> Iterator[str]:

@@ -140,3 +140,61 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(command._REPLAYS, "core", interrupt)
     assert main(["replay"]) == 2
+
+
+def test_side_by_side() -> None:
+    import io
+
+    from eot_core.cli.table import SideBySide
+
+    pause = PauseRow(1.0, 0.5, 0.1, 0.5, "listened_through", None, "m", "local")
+    end = PauseRow(2.0, None, 0.9, 0.5, "turn_ended", 0.3, "m", "local")
+    out = io.StringIO()
+    SideBySide(out).print({"livekit": [pause, end, TurnRow(2.3, 0.3, "hi", None)], "pipecat": [pause]})
+    lines = out.getvalue().splitlines()
+    assert lines[0].split() == ["livekit", "pipecat"]
+    assert lines[2].count("listened through") == 2
+    assert lines[3].split() == ["2.00", "0.90", "0.50", "turn", "ended", "0.30", "-"]
+
+
+def test_the_table_says_what_was_said() -> None:
+    import io
+
+    from eot_core.cli.table import TablePrinter
+
+    out = io.StringIO()
+    TablePrinter(out)(TurnRow(2.3, 0.3, "A table, please.", "For how many?"))
+    assert "user:   A table, please." in out.getvalue()
+    assert "agent:  For how many?" in out.getvalue()
+
+
+def test_cloud_needs_real_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--cloud"]) == 2
+    assert "--cloud needs --framework livekit" in capsys.readouterr().err
+
+
+@needs_smart_turn
+@pytest.mark.parametrize("framework", ["livekit", "pipecat"])
+def test_the_gateway_dies_and_no_turn_is_lost(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In real time: the recording takes nine seconds."""
+    pytest.importorskip("livekit.agents" if framework == "livekit" else "pipecat")
+    assert main(["replay", "--framework", framework, "--cloud", "--json"]) == 0
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    pauses = [row for row in rows if row["type"] == "pause"]
+    assert [row["source"] for row in pauses] == ["cloud", "local", "local"]
+    assert [row["decision"] for row in pauses] == ["listened_through", "listened_through", "turn_ended"]
+    assert pauses[0]["model"] == "turn-detector-v1"
+    assert "(the gateway was killed)" in captured.err
+
+
+async def test_a_gateway_that_cannot_start() -> None:
+    from eot_core.cli.local_gateway import LocalGateway, LocalGatewayError
+
+    gateway = LocalGateway("smarter-turn")
+    with pytest.raises(RuntimeError, match="was not started"):
+        _ = gateway.url
+    with pytest.raises(LocalGatewayError, match="is unknown"):
+        await gateway.__aenter__()
+    gateway.kill()
+    assert gateway.api_secret not in repr(gateway)
