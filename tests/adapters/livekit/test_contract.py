@@ -342,6 +342,16 @@ async def test_one_warning_for_an_override_and_none_without(caplog: pytest.LogCa
     assert "unlikely_threshold" in caplog.records[0].getMessage()
 
 
+async def test_one_warning_where_the_cloud_lacks_credentials(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVEKIT_DEV_MODE", "1")
+    assert TurnDetector().model == "turn-detector-v1-mini"
+    (warning,) = caplog.records
+    assert warning.name == "eot_core"
+    assert "LIVEKIT_API_KEY and LIVEKIT_API_SECRET missing" in warning.getMessage()
+
+
 async def test_the_detectors_own_look_ups_tell_what_streams_start_with() -> None:
     detector = TurnDetector(unlikely_threshold={"en": 0.5})
     assert await detector.unlikely_threshold(LanguageCode("en-GB")) == 0.5

@@ -61,7 +61,7 @@ def numbers(event: VADEvent) -> tuple[Any, ...]:
     )
 
 
-@pytest.mark.parametrize("rate", [16_000, 24_000])
+@pytest.mark.parametrize("rate", [16_000, 24_000, 44_100])
 @pytest.mark.parametrize(
     "options",
     [
@@ -137,6 +137,8 @@ async def test_flush_begins_anew() -> None:
     again = next(i for i, event in enumerate(events) if i and event.samples_index < events[i - 1].samples_index)
     fresh = await hear(VAD(), frames(pcm))
     assert [numbers(event) for event in events[again:]] == [numbers(event) for event in fresh]
+    for anew, first in zip(events[again:], fresh, strict=True):
+        assert bytes(anew.frames[0].data) == bytes(first.frames[0].data)
 
 
 async def test_options_change_for_open_streams_too() -> None:
