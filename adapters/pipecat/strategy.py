@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
 from typing import Any
 
 from loguru import logger
@@ -44,6 +43,7 @@ from .frames import BackchannelOpportunityFrame, TurnDecisionMetricsData
 from .judgement import Judge, describe
 from .logs import forward_core_log
 from .timing import end_of_speech, sleep_until
+from .transcript_gate import TranscriptGate
 
 _DEFAULT_STOP_TIMEOUT = 5.0
 """Seconds; pipecat's ``user_turn_stop_timeout``, after which its controller ends a silent turn by itself."""
@@ -107,7 +107,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._judge = Judge(self.name, self._endpointer)
         self._wait_for_transcript = check_bool(wait_for_transcript, "wait_for_transcript")
         self._given_clock = clock
-        self._stt_latency = 0.0
+        self._gate = TranscriptGate()
         self._was_set_up = False
 
         self._clock: Clock
@@ -120,14 +120,10 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._report_task: asyncio.Task[None] | None = None
 
         self._task: asyncio.Task[None] | None = None
-        """Waits: for the prediction, for the delay, for the transcript."""
+        """Waits: for the prediction, for the delay, for the transcript. One at a time."""
         self._pause: _Pause | None = None
         self._complete = False
         """The silence has lasted long enough to end the turn."""
-        self._has_text = False
-        self._finalized = False
-        self._transcript_due: float | None = None
-        """From when on a transcript that is not marked final is taken as complete, in seconds of the clock."""
 
         for event in ("on_prediction", "on_turn_decision", "on_fallback", "on_backchannel_opportunity"):
             self._register_event_handler(event)
@@ -165,11 +161,11 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
 
         Taken from ``STTMetadataFrame``; 0.0 where no STT has told.
         """
-        return self._stt_latency
+        return self._gate.latency
 
     @stt_latency.setter
     def stt_latency(self, value: float) -> None:
-        self._stt_latency = value if math.isfinite(value) and value > 0 else 0.0
+        self._gate.set_latency(value)
 
     @property
     def was_set_up(self) -> bool:
@@ -204,15 +200,15 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
 
     async def handle_user_turn_started(self) -> None:
         """A turn begins. A pause that is being followed goes on: a transcript may open a turn late."""
-        self._has_text = self._finalized = False
+        self._gate.turn_started()
         if self._pause is None or self._complete:
-            await self._drop()
+            self._drop()
 
     async def handle_user_turn_stopped(self) -> None:
         """The turn ended, whoever ended it."""
         decision = self._endpointer.decision
-        await self._drop()
-        self._has_text = False
+        self._drop()
+        self._gate.turn_started()
         if self._stream is not None:
             self._stream.flush("turn ended")
         if decision is not None:
@@ -231,16 +227,18 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             case VADUserStartedSpeakingFrame():
                 await self._speech_started(self._stream)
             case VADUserStoppedSpeakingFrame():
-                await self._speech_stopped(self._stream, frame)
+                self._speech_stopped(self._stream, frame)
             case TranscriptionFrame():
                 await self._transcribed(frame)
             case InterimTranscriptionFrame():
-                # More is on the way: a transcript that was final does not cover all that was said.
-                self._finalized = False
+                self._gate.interim()
                 await self._heard_language(frame)
             case STTMetadataFrame():
                 self.stt_latency = frame.ttfs_p99_latency
         return ProcessFrameResult.CONTINUE
+
+    # Pipecat calls process_frame from two tasks, for system frames and for the others. So what changes the state below
+    # does so without awaiting in between, and tasks are called off without waiting for them.
 
     # -- speech ---------------------------------------------------------------------------------------------------
 
@@ -248,70 +246,64 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._speaking = True
         stream.cancel()
         resumed = self._endpointer.speech_resumed()
-        await self._drop()
+        self._drop()
+        self._gate.speech_started()
         if resumed is not None:
             await self._decided(resumed)
 
-    async def _speech_stopped(self, stream: DetectorStream, frame: VADUserStoppedSpeakingFrame) -> None:
-        # Asked first: what comes in while this method waits is no longer part of the pause.
-        future = stream.predict()
-        now = self._clock.now()
-        ended_at = end_of_speech(
-            now, timestamp=frame.timestamp, stop_secs=frame.stop_secs, last_audio_at=self._last_audio_at
-        )
-        finalized = self._finalized
-        await self._drop()
-        self._finalized = finalized
+    def _speech_stopped(self, stream: DetectorStream, frame: VADUserStoppedSpeakingFrame) -> None:
+        self._drop()
         self._speaking = False
         self._stop_secs = frame.stop_secs
+        ended_at = end_of_speech(
+            self._clock.now(),
+            timestamp=frame.timestamp,
+            stop_secs=frame.stop_secs,
+            last_audio_at=self._last_audio_at,
+        )
         self._endpointer.speech_ended(ended_at)
-        self._transcript_due = ended_at + self._stt_latency
-        self._pause = pause = _Pause(future)
-        self._task = self.create_task(self._follow(pause))
+        self._gate.speech_ended(ended_at)
+        self._pause = _Pause(stream.predict())
+        self._task = self.create_task(self._follow(self._pause))
 
     async def _follow(self, pause: _Pause) -> None:
         pause.prediction = prediction = await pause.future
         decision = self._decide(prediction)
         if decision is None:
             return
-        await self._predicted(prediction, decision)
-        await self._wait(decision)
+        await self.push_frame(MetricsFrame(data=[TurnDecisionMetricsData.of(self.name, prediction, decision)]))
+        await self._call_event_handler("on_prediction", prediction)
+        await self._decided(decision)
+        await self._wait(decision.commit_at)
 
     def _decide(self, prediction: Prediction) -> TurnDecision | None:
         assert self._stream is not None
         return self._judge.decide(self._stream, prediction, at=self._clock.now(), language=self._language)
 
-    async def _wait(self, decision: TurnDecision) -> None:
-        await sleep_until(self._clock, decision.commit_at)
+    async def _wait(self, commit_at: float) -> None:
+        await sleep_until(self._clock, commit_at)
         self._complete = True
-        await self._maybe_end_turn()
-        # Where that ended the turn, or dropped this task, nothing below happens.
-        if self._task is asyncio.current_task() and self._transcript_due is not None:
-            await sleep_until(self._clock, self._transcript_due)
+        if not await self._maybe_end_turn() and self._gate.due is not None:
+            await sleep_until(self._clock, self._gate.due)
             await self._maybe_end_turn()
 
     # -- transcripts ----------------------------------------------------------------------------------------------
 
     async def _transcribed(self, frame: TranscriptionFrame) -> None:
         await self._heard_language(frame)
-        if not frame.text.strip():
+        if not self._gate.written(frame.text, finalized=frame.finalized):
             return
-        self._has_text = True
-        self._finalized = self._finalized or frame.finalized
         if self._pause is not None or self._speaking:
             await self._maybe_end_turn()
             return
         # Speech that the VAD did not hear: the turn ends when nothing more is written for as long as the STT may take.
         if frame.finalized and await self._maybe_end_turn():
             return
-        await self._cancel_task()
+        self._drop()
         self._complete = True
-        self._transcript_due = self._clock.now() + max(0.0, self._stt_latency - self._stop_secs)
-        self._task = self.create_task(self._wait_for_more(self._transcript_due))
-
-    async def _wait_for_more(self, until: float) -> None:
-        await sleep_until(self._clock, until)
-        await self._maybe_end_turn()
+        until = self._clock.now() + max(0.0, self._gate.latency - self._stop_secs)
+        self._gate.expect_more(until)
+        self._task = self.create_task(self._wait(until))
 
     async def _heard_language(self, frame: TranscriptionFrame | InterimTranscriptionFrame) -> None:
         language = str(frame.language) if frame.language else None
@@ -327,10 +319,10 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         decision = self._decide(self._pause.prediction)
         if decision is None or (decision.threshold, decision.reason) == (before.threshold, before.reason):
             return
-        await self._decided(decision)
-        await self._cancel_task()
+        self._call_off()
         self._complete = False
-        self._task = self.create_task(self._wait(decision))
+        self._task = self.create_task(self._wait(decision.commit_at))
+        await self._decided(decision)
 
     # -- the end of the turn --------------------------------------------------------------------------------------
 
@@ -342,52 +334,40 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         """
         if not self._complete or self._speaking:
             return False
-        if self._wait_for_transcript and not self._transcript_is_there():
+        if self._wait_for_transcript and not self._gate.is_open(self._clock.now()):
             return False
-        # The controller's answer to the trigger is handle_user_turn_stopped, here, in this task: it must not be the
-        # one that is dropped there. A wrapper may keep the turn open: then a later transcript triggers again.
-        if self._task is asyncio.current_task():
-            self._task = None
-        else:
-            await self._cancel_task()
+        # The controller answers the trigger with handle_user_turn_stopped, in this very task: it must not be the one
+        # that is called off there. A wrapper may keep the turn open: then a later transcript triggers again.
+        self._call_off()
         self._endpointer.turn_ended()
         await self.trigger_user_turn_stopped()
         return True
 
-    def _transcript_is_there(self) -> bool:
-        if not self._has_text:
-            return False
-        due = self._transcript_due
-        return self._finalized or due is None or self._clock.now() >= due
-
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
         """Forget the pause and what was concluded from it. What has been written in this turn stays."""
-        await self._cancel_task()
+        self._call_off()
         self._endpointer.turn_ended()
         self._pause = None
-        self._complete = self._finalized = False
-        self._transcript_due = None
+        self._complete = False
 
-    async def _cancel_task(self) -> None:
+    def _call_off(self) -> None:
+        """Nothing is waited for any longer. Also called by the task that has done waiting."""
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
-            await self.cancel_task(task)
+            task.cancel()
 
     async def _close(self) -> None:
-        await self._drop()
-        if self._report_task is not None:
-            await self.cancel_task(self._report_task)
-            self._report_task = None
+        tasks = [task for task in (self._task, self._report_task) if task is not None]
+        self._drop()
+        self._report_task = None
+        for task in tasks:
+            if task is not asyncio.current_task():
+                await self.cancel_task(task)
         if self._stream is not None:
             stream, self._stream = self._stream, None
             await stream.aclose()
 
     # -- telling --------------------------------------------------------------------------------------------------
-
-    async def _predicted(self, prediction: Prediction, decision: TurnDecision) -> None:
-        await self.push_frame(MetricsFrame(data=[TurnDecisionMetricsData.of(self.name, prediction, decision)]))
-        await self._call_event_handler("on_prediction", prediction)
-        await self._decided(decision)
 
     async def _decided(self, decision: TurnDecision) -> None:
         logger.debug(f"{self}: {describe(decision)}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from call import Call, Script, detector, final, interim, stt_metadata
-from pipecat.frames.frames import MetricsFrame
+from pipecat.frames.frames import MetricsFrame, VADUserStoppedSpeakingFrame
 from pipecat.metrics.metrics import TurnMetricsData
 from pipecat.transcriptions.language import Language
 
@@ -223,6 +225,33 @@ async def test_transcripts_of_speech_that_the_vad_did_not_hear() -> None:
         await call.until(lambda: call.turns)
         assert call.turns[0][1] == "very softly"
         assert call.predictions == []
+
+
+async def test_a_second_final_transcript_of_such_speech_ends_the_turn_at_once() -> None:
+    clock = ManualClock()
+    async with Call(make(Script(), clock), clock=clock) as call:
+        await call.send(stt_metadata(1.0))
+        await call.send(final("very", finalized=True))
+        await call.advance(0.5)
+        assert call.turns == []
+        await call.send(final("softly", finalized=True))
+        await call.until(lambda: call.turns)
+
+
+async def test_speech_and_its_end_in_the_same_moment_as_a_final_transcript() -> None:
+    """Pipecat processes system frames and transcripts in two tasks: neither may undo what the other has noted."""
+    clock = ManualClock()
+    strategy = make(Script(), clock)
+    async with Call(strategy, clock=clock) as call:
+        await call.send(stt_metadata(5.0))
+        await call.utter()  # a pause that is being followed, and has to be dropped for the next one
+        await asyncio.gather(
+            strategy.process_frame(VADUserStoppedSpeakingFrame(stop_secs=0.2)),
+            strategy.process_frame(final(finalized=True)),
+        )
+        await call.until(lambda: len(call.predictions) == 2)
+        await call.advance(0.2)
+        await call.until(lambda: call.turns)
 
 
 async def test_speech_ends_the_wait_that_began_without_it() -> None:
