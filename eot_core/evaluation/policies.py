@@ -128,7 +128,10 @@ class StepPolicies(_Grid):
     strict: bool = False
     """True: the score must exceed the threshold (eot-bench). False: reach it (the Endpointer)."""
 
-    name = "step"
+    @property
+    def name(self) -> str:
+        """For tables and files."""
+        return "eot-bench" if self.strict else "step"
 
     @classmethod
     def published(cls) -> StepPolicies:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +110,7 @@ def sweep(family: PolicyFamily, pauses: Pauses) -> Sweep:
     )  # fmt: skip
 
 
-def rates(counts: Counts, weights: npt.NDArray[np.float64]) -> tuple[Floats, Floats]:
+def rates(counts: Counts, weights: npt.NDArray[Any]) -> tuple[Floats, Floats]:
     """Cutoff rate and mean latency, each (b, p), for each row of weights of the groups, shape (b, g).
 
     NaN in rows that leave no holds, or no ends.

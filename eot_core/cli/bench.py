@@ -1,0 +1,220 @@
+"""``eot bench``: how good turn detection is on a dataset, for each model and against silence and time alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+if TYPE_CHECKING:
+    from ..evaluation.benchmark import Benchmark
+    from ..evaluation.items import Problem
+    from ..evaluation.scoring import ScoredSet
+
+EXIT_OK: Final = 0
+EXIT_PARTLY: Final = 1
+"""There are figures, but a model is missing in them."""
+EXIT_FAILED: Final = 2
+DEFAULT_MODELS: Final = "smart-turn-v3.2,vad,elapsed"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to what ``argparse.ArgumentParser.add_subparsers`` returned."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="how good turn detection is on a dataset",
+        description="Score every pause of a dataset (eot-bench's schema) causally with every model, try every policy "
+        "on the scores, and print AUC, false cutoffs at 300 and 600 ms, latency at 5 and 10 %% cutoffs, with intervals. "
+        "Scores are kept as they are computed: an interrupted run goes on where it was. Exit code 0: done; 1: a model "
+        "is missing in the figures; 2: nothing could be measured.",
+    )
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="JSONL, parquet, a folder as Hugging Face datasets saves it, or a predictions.parquet of eot-bench",
+    )
+    parser.add_argument(
+        "--models",
+        default=DEFAULT_MODELS,
+        metavar="A,B,...",
+        help='names of local models, paths of ONNX files, "vad" for silence alone, "elapsed" for time alone '
+        "(default: %(default)s); the first is what the others are compared with",
+    )
+    parser.add_argument("--split", metavar="NAME", help="only items of this split")
+    parser.add_argument("--language", metavar="TAG", help="only items in this language")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
+    parser.add_argument(
+        "--score-at", type=float, default=0.2, metavar="SECONDS", help="into each pause (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rescore",
+        action="store_true",
+        help="also score each pause again every 0.2 s up to 1 s, and try policies that use it (several times the work)",
+    )
+    parser.add_argument("--channel", type=int, metavar="N", help="channel of recordings, from 0 (default: mix down)")
+    parser.add_argument("--no-check", action="store_true", help="do not let Silero VAD look at the labels")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report; its errors can be listened to")
+    parser.add_argument(
+        "--audio",
+        choices=("embed", "link", "none"),
+        default="embed",
+        help="in the report: in the page, in a folder next to it, or not at all (default: %(default)s)",
+    )
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write the plots as PNG (needs matplotlib)")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FOLDER", help="write MODEL.predictions.parquet as eot-bench does"
+    )
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where scores are kept (default: user's cache)")
+    parser.add_argument("--no-cache", action="store_true", help="keep no scores")
+    parser.add_argument("--seed", type=int, default=0, help="of resamples and halves (default: %(default)s)")
+    parser.add_argument("--resamples", type=int, default=1000, help="for the intervals (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | None = None) -> int:
+    """Run ``eot bench``; returns the exit code."""
+    from ..evaluation.dataset import DatasetError
+    from ..models.base import ModelError
+
+    out, err = out or sys.stdout, err or sys.stderr
+    try:
+        return _run(args, out, err)
+    except (DatasetError, ModelError, ValueError, OSError) as error:
+        print(f"eot bench: {error}", file=err)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        kept = "" if args.no_cache else "; what was scored is kept: run it again to go on"
+        print(f"eot bench: interrupted{kept}", file=err)
+        return EXIT_FAILED
+
+
+def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
+    from ..evaluation.predictions import is_predictions
+    from ..evaluation.tables import report_lines
+
+    _check(args)
+    scored = None
+    if is_predictions(args.dataset):
+        result = _from_predictions(args)
+    else:
+        result, scored = _from_audio(args, err)
+    if not result.overall:
+        reasons = "; ".join(f"{model}: {why}" for model, why in result.failed.items())
+        raise ValueError(reasons or "no model could be measured")
+    for line in report_lines(result):
+        print(line, file=out)
+    _write(args, result, scored, err)
+    return EXIT_PARTLY if result.failed else EXIT_OK
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, value, least in (("--limit", args.limit, 1), ("--resamples", args.resamples, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be {least} or more, got {value}")
+    if args.seed < 0:
+        raise ValueError(f"--seed must be 0 or more, got {args.seed}")
+    for name, path in (("--json", args.json), ("--html", args.html)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"{name}: there is no folder {path.absolute().parent}")
+    if args.html is not None or args.plots is not None:
+        from ..evaluation.plots import matplotlib
+
+        matplotlib()
+
+
+def _from_predictions(args: argparse.Namespace) -> Benchmark:
+    from ..evaluation.benchmark import benchmark
+    from ..evaluation.predictions import read_predictions
+
+    pauses = read_predictions(args.dataset, score_at=args.score_at)
+    name = Path(args.dataset).name
+    return benchmark(
+        name,
+        {name.removesuffix(".predictions.parquet").removesuffix(".parquet"): pauses},
+        settings={"score_at": args.score_at},
+        seed=args.seed,
+        resamples=args.resamples,
+    )
+
+
+def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, ScoredSet]:
+    from ..evaluation.benchmark import from_scored
+    from ..evaluation.cache import default_cache
+    from ..evaluation.dataset import read_dataset
+    from ..evaluation.progress import Progress
+    from ..evaluation.scorers import make_scorers
+    from ..evaluation.scoring import ScoringOptions, score_items
+    from ..evaluation.simulation import RESCORE_EVERY
+    from ..languages import language_key
+
+    language = None
+    if args.language is not None:
+        language = language_key(args.language)
+        if language is None:
+            raise ValueError(f"--language {args.language!r} names no language: use a BCP-47 tag such as 'en'")
+    options = ScoringOptions(
+        score_at=args.score_at,
+        rescore_every=RESCORE_EVERY if args.rescore else None,
+        channel=args.channel,
+        check_speech=not args.no_check,
+    )
+    scorers = make_scorers([name.strip() for name in args.models.split(",") if name.strip()])
+    problems: list[Problem] = []
+    progress = Progress("scoring", err)
+
+    def on_problem(problem: Problem) -> None:
+        problems.append(problem)
+        progress.say(f"eot bench: {problem}")
+
+    items = read_dataset(args.dataset, split=args.split, language=language, on_problem=on_problem)
+    cache = None if args.no_cache else (args.cache or default_cache())
+    try:
+        scored = score_items(
+            items[: args.limit], scorers, options, cache=cache, on_problem=on_problem, on_progress=progress
+        )
+    finally:
+        progress.close()
+    if not scored.pauses and not scored.failed:
+        raise ValueError(f"{args.dataset}: none of its pauses could be scored")
+    result = from_scored(
+        Path(args.dataset).name,
+        scored,
+        settings={
+            "score_at": args.score_at,
+            "split": args.split,
+            "language": language,
+            "items": len(items[: args.limit]),
+            "models": {s.name: s.fingerprint for s in scorers},
+            "moments": list(options.moments),
+            "channel": args.channel,
+        },
+        seed=args.seed,
+        resamples=args.resamples,
+    )
+    result.problems = problems
+    for model, why in scored.failed.items():
+        print(f"eot bench: {model}: {why}", file=err)
+    return result, scored
+
+
+def _write(args: argparse.Namespace, result: Benchmark, scored: ScoredSet | None, err: TextIO) -> None:
+    if args.json is not None:
+        args.json.write_text(json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if args.predictions is not None and scored is not None:
+        from ..evaluation.predictions import write_predictions
+
+        args.predictions.mkdir(parents=True, exist_ok=True)
+        for model in scored.scores:
+            write_predictions(args.predictions / f"{model}.predictions.parquet", scored, model)
+    if args.plots is not None:
+        from ..evaluation.plots import write_plots
+
+        args.plots.mkdir(parents=True, exist_ok=True)
+        write_plots(result, args.plots)
+    if args.html is not None:
+        from ..evaluation.report import write_report
+
+        write_report(args.html, result, scored, audio=args.audio)

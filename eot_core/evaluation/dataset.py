@@ -1,0 +1,168 @@
+"""Datasets on disk: JSONL with audio files, parquet, or a folder as Hugging Face ``datasets`` saves or publishes it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .items import Item, ItemError, Problem, parse_item
+
+_ROW_FILES = ("turns.jsonl", "metadata.jsonl")
+_SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+?)(-\d{5}-of-\d{5}.*)?$")
+"""Of parquet files on the Hugging Face hub: "validation-00000-of-00002"."""
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be read at all. The message names the path and says what to do."""
+
+
+Rows = Iterator[tuple[str, dict[str, Any] | ItemError, Path, str | None]]
+"""Where the row is, the row (or what is wrong with it), the folder of its audio, its split by the file's name."""
+
+
+def read_dataset(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    language: str | None = None,
+    on_problem: Callable[[Problem], None],
+) -> list[Item]:
+    """The items of a dataset, in its order.
+
+    Args:
+        path: a ``.jsonl`` or ``.parquet`` file, or a folder: with ``turns.jsonl`` or ``metadata.jsonl``, with parquet
+            files as on the Hugging Face hub, or as ``datasets``' ``save_to_disk`` leaves it. Parquet and Arrow files
+            need ``pyarrow``.
+        split: only the items of this split.
+        language: only the items of this language key.
+        on_problem: told of every row that cannot be used; the others are read all the same.
+
+    Raises:
+        DatasetError: there is no such dataset, pyarrow is needed and missing, or no row is left.
+    """
+    path = Path(path).expanduser()
+    items: list[Item] = []
+    seen: set[str] = set()
+    splits: set[str] = set()
+    for where, row, folder, file_split in _rows(path):
+        try:
+            if isinstance(row, ItemError):
+                raise row
+            if "audio" not in row and "file_name" in row:  # audiofolder's name for it
+                row["audio"] = row["file_name"]
+            item = parse_item(row, folder, file_split)
+        except ItemError as error:
+            named = row.get("id") if isinstance(row, dict) else None
+            on_problem(Problem(str(named) if named is not None else where, str(error)))
+            continue
+        if item.split is not None:
+            splits.add(item.split)
+        if (split is not None and item.split not in (None, split)) or (language and item.language != language):
+            continue
+        if item.id in seen:
+            on_problem(Problem(item.id, f"{where}: its id was there before: ids must differ"))
+            continue
+        seen.add(item.id)
+        items.append(item)
+    if not items:
+        hint = f"; its splits are {', '.join(sorted(splits))}" if splits and split not in splits else ""
+        raise DatasetError(f"{path}: no item is left to use{hint}")
+    return items
+
+
+def _rows(path: Path) -> Rows:
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    if path.is_file():
+        yield from _file(path, None)
+        return
+    for name in _ROW_FILES:
+        if (path / name).is_file():
+            yield from _file(path / name, None)
+            return
+    arrow = sorted(path.rglob("*.arrow"))
+    parquet = sorted(path.rglob("*.parquet"))
+    jsonl = sorted(path.glob("*.jsonl"))
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        for file in arrow:
+            if not file.name.startswith("cache-"):
+                yield from _file(file, file.parent.name if file.parent != path else None)
+    elif parquet:
+        for file in parquet:
+            match = _SHARD.match(file.stem)
+            yield from _file(file, match["split"] if match else None)
+    elif len(jsonl) == 1:
+        yield from _file(jsonl[0], None)
+    else:
+        raise DatasetError(
+            f"{path}: holds no dataset: expected {' or '.join(_ROW_FILES)}, *.parquet, or what "
+            "datasets.Dataset.save_to_disk writes"
+        )
+
+
+def _file(path: Path, split: str | None) -> Rows:
+    if path.suffix == ".parquet":
+        for number, row in enumerate(_parquet_rows(path)):
+            yield f"{path.name} row {number}", row, path.parent, split
+    elif path.suffix == ".arrow":
+        for number, row in enumerate(_arrow_rows(path)):
+            yield f"{path.name} row {number}", row, path.parent, split
+    elif path.suffix in (".jsonl", ".json", ".ndjson"):
+        yield from _json_rows(path, split)
+    else:
+        raise DatasetError(f"{path}: give a .jsonl or .parquet file, or a folder")
+
+
+def _json_rows(path: Path, split: str | None) -> Rows:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                where = f"{path.name} line {number}"
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    yield where, ItemError(f"is no JSON: {error}"), path.parent, split
+                    continue
+                wrong = None if isinstance(row, dict) else ItemError("is no JSON object")
+                yield where, wrong or row, path.parent, split
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from error
+
+
+def pyarrow(what: str) -> Any:
+    """The package, with the module ``what`` ("parquet", "ipc") loaded.
+
+    Raises:
+        DatasetError: it is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(f"pyarrow.{what}")
+    except ImportError as error:
+        raise DatasetError("parquet and Arrow files need pyarrow: pip install pyarrow, or give JSONL") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    parquet = pyarrow("parquet")
+    try:
+        file = parquet.ParquetFile(path)
+        for batch in file.iter_batches(batch_size=16):  # audio lies inside: a few rows at a time
+            yield from batch.to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
+        raise DatasetError(f"{path}: is no parquet file that can be read: {error}") from error
+
+
+def _arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
+    ipc = pyarrow("ipc")
+    try:
+        with path.open("rb") as source, ipc.open_stream(source) as reader:
+            for batch in reader:
+                yield from batch.to_pylist()
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: is no Arrow file that can be read: {error}") from error

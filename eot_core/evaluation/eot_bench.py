@@ -1,0 +1,79 @@
+"""Our models on livekit/eot-bench's leaderboard: a class with the interface of its batch adapters.
+
+With eot-bench checked out and this package installed next to it::
+
+    eot-harness predict --path livekit/eot-bench-data --name en --adapter eot_core.evaluation.eot_bench:EotBenchAdapter
+
+Which model runs is in the environment variable ``EOT_BENCH_MODEL`` (a name, or a path to an ONNX file); the harness
+makes an adapter without arguments.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..audio import to_pcm
+from ..languages import language_key
+from ..models.base import SAMPLE_RATE, ModelSpec, PcmArray
+from ..models.handle import model_handle
+from ..models.registry import resolve_model
+from .pauses import SCORE_AT
+
+MODEL_VARIABLE = "EOT_BENCH_MODEL"
+DEFAULT_MODEL = "smart-turn-v3.2"
+
+
+class EotBenchAdapter:
+    """What eot-bench's harness asks of a model (eot_harness/adapters.py), ``adapter_id`` and ``predict_batch``; what
+    it uses where it is there, ``display_name``, ``score_point``, ``max_audio_sec``, ``supports_language``.
+    """
+
+    score_point = SCORE_AT
+    """Seconds into a silence at which eot-bench takes the score."""
+
+    def __init__(self, model: str | os.PathLike[str] | ModelSpec | None = None) -> None:
+        """
+        Args:
+            model: a name, a path to an ONNX file, or a spec; None takes :data:`MODEL_VARIABLE`, then
+                :data:`DEFAULT_MODEL`.
+
+        Raises:
+            ModelLicenseError: the model may not run here; the message names the licence.
+            ModelError: it cannot be loaded; the message says what to install.
+            ValueError: there is no such model.
+        """
+        self.spec = resolve_model(os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL if model is None else model)
+        self._model = model_handle(self.spec).get()
+        self.adapter_id = f"eot-adapters-{self.spec.name}" + (f"-{self.spec.sha256[:12]}" if self.spec.sha256 else "")
+        self.display_name = self.spec.name
+        self.max_audio_sec = self.spec.window
+
+    def supports_language(self, lang_code: str) -> bool:
+        """Whether the model was made for the language; one that names no languages takes any."""
+        return not self.spec.thresholds or language_key(lang_code) in self.spec.thresholds
+
+    def predict_batch(self, batch: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Probabilities that the turn has ended, in the order of ``batch``.
+
+        Args:
+            batch: each with ``audio``: {"array": float or int16 of shape (n,), "sampling_rate": Hz}, cut by the harness
+                at the moment of scoring. ``language`` and ``messages`` are not used.
+
+        Raises:
+            AudioFormatError: an array cannot be understood.
+        """
+        return [self._model.predict(self._pcm(item["audio"])) for item in batch]
+
+    def _pcm(self, audio: Mapping[str, Any]) -> PcmArray:
+        array, rate = np.asarray(audio["array"]), int(audio["sampling_rate"])
+        pcm = to_pcm(array[-round(self.spec.window * rate) :])
+        if rate != SAMPLE_RATE and len(pcm):
+            import soxr
+
+            pcm = np.asarray(soxr.resample(pcm, rate, SAMPLE_RATE), dtype=np.int16)
+        # The harness also asks at the very start of a recording.
+        return pcm if len(pcm) else np.zeros(1, dtype=np.int16)

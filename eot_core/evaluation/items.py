@@ -1,0 +1,180 @@
+"""One recording of a dataset and its pauses, in the schema of eot-bench, checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..languages import language_key
+from .recording import AudioRef
+
+REQUIRED = ("id", "language", "audio", "silence_spans")
+OPTIONAL = ("words", "messages", "speaker", "call", "split", "source", "turn_start", "duration", "style", "licence")
+
+
+class ItemError(ValueError):
+    """A row cannot be used. The message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What was left out, or is to be looked at, and why."""
+
+    item: str
+    """Id of the item, or the place of its row."""
+    message: str
+    left_out: bool = True
+    """False: it was counted all the same."""
+
+    def __str__(self) -> str:
+        return f"{self.item}: {self.message}" + ("" if self.left_out else " (counted all the same)")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A silence, in seconds from the beginning of the recording."""
+
+    start: float
+    end: float
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One turn of one speaker. The last span is the end of the turn, every other one a hold."""
+
+    id: str
+    language: str
+    audio: AudioRef
+    spans: tuple[Span, ...]
+    cluster: str
+    """Call or speaker, or the id where the dataset names neither."""
+    split: str | None = None
+    source: str | None = None
+    turn_start: float = 0.0
+    """Seconds; nothing before is heard by a model."""
+    words: tuple[Mapping[str, Any], ...] = field(default=())
+    messages: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def label(self, index: int) -> str:
+        """ "eot" for the last span, else "hold"."""
+        return "eot" if index == len(self.spans) - 1 else "hold"
+
+
+def parse_item(row: Mapping[str, Any], folder: Path, default_split: str | None = None) -> Item:
+    """An item from a row of a dataset.
+
+    Args:
+        row: with the fields of eot-bench's schema; ``speaker`` or ``call``, ``split``, ``source`` and ``turn_start``
+            (seconds; the beginning of the turn in a longer recording) are taken where they are there.
+        folder: what paths of audio are relative to.
+        default_split: where the row has none.
+
+    Raises:
+        ItemError: a field is missing or makes no sense.
+    """
+    missing = [name for name in REQUIRED if row.get(name) is None]
+    if missing:
+        raise ItemError(f"has no {', '.join(missing)}: the schema asks for {', '.join(REQUIRED)}")
+    language = language_key(str(row["language"]))
+    if language is None:
+        raise ItemError(f"language {row['language']!r} names no language: use a BCP-47 tag such as 'en'")
+    cluster = next((str(row[k]) for k in ("call", "speaker") if row.get(k) not in (None, "")), str(row["id"]))
+    turn_start = row.get("turn_start") or 0.0
+    if not _is_seconds(turn_start):
+        raise ItemError(f"turn_start must be seconds, 0 or more, got {turn_start!r}")
+    split = row.get("split", default_split)
+    return Item(
+        id=str(row["id"]),
+        language=language,
+        audio=parse_audio(row["audio"], folder),
+        spans=parse_spans(row["silence_spans"], float(turn_start)),
+        cluster=cluster,
+        split=None if split is None else str(split),
+        source=None if row.get("source") is None else str(row["source"]),
+        turn_start=float(turn_start),
+        words=tuple(row.get("words") or ()),
+        messages=tuple(row.get("messages") or ()),
+    )
+
+
+def parse_spans(value: Any, turn_start: float = 0.0) -> tuple[Span, ...]:
+    """Silences from a list of ``{"start", "end"}`` (a JSON text of one, or columns of starts and ends, will do).
+
+    Raises:
+        ItemError: there are none, one is no span, or they are not in order.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ItemError(f"silence_spans is no JSON: {error}") from error
+    if isinstance(value, Mapping) and {"start", "end"} <= set(value):  # a sequence of structs, as datasets stores it
+        value = [{"start": s, "end": e} for s, e in zip(value["start"], value["end"], strict=False)]
+    if not isinstance(value, list | tuple) or not value:
+        raise ItemError("silence_spans is empty: without the silence after the last word there is no end of the turn")
+    spans: list[Span] = []
+    for number, raw in enumerate(value):
+        try:
+            start, end = (raw["start"], raw["end"]) if isinstance(raw, Mapping) else (raw[0], raw[1])
+            span = Span(float(start), float(end))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ItemError(f'silence_spans[{number}] is no {{"start": s, "end": s}}: {raw!r}') from error
+        if not (_is_seconds(span.start) and _is_seconds(span.end)) or span.end <= span.start:
+            raise ItemError(f"silence_spans[{number}] goes from {span.start} to {span.end} s: mislabelled")
+        if spans and span.start < spans[-1].end - 1e-6:
+            raise ItemError(f"silence_spans[{number}] begins before the one before it ends: mislabelled")
+        if span.start < turn_start:
+            raise ItemError(f"silence_spans[{number}] begins before the turn does ({turn_start} s): mislabelled")
+        spans.append(span)
+    return tuple(spans)
+
+
+def parse_audio(value: Any, folder: Path) -> AudioRef:
+    """Audio from a path, or from ``{"path", "bytes"}`` or ``{"array", "sampling_rate"}`` as ``datasets`` stores it.
+
+    Raises:
+        ItemError: it is none of these.
+    """
+    if isinstance(value, str):
+        return AudioRef(path=_inside(value, folder))
+    if isinstance(value, bytes):
+        return AudioRef(encoded=value)
+    if isinstance(value, Mapping):
+        if value.get("bytes") is not None:
+            return AudioRef(encoded=bytes(value["bytes"]))
+        if value.get("array") is not None and value.get("sampling_rate"):
+            return _from_array(value["array"], value["sampling_rate"])
+        if value.get("path"):
+            return AudioRef(path=_inside(str(value["path"]), folder))
+    raise ItemError("audio is neither a path, nor {bytes}, nor {array, sampling_rate}")
+
+
+def _from_array(array: Any, rate: Any) -> AudioRef:
+    import numpy as np
+
+    from ..audio import AudioFormatError, check_sample_rate, to_pcm
+
+    samples = np.asarray(array)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=int(np.argmin(samples.shape)))
+    try:
+        return AudioRef(pcm=to_pcm(samples), sample_rate=check_sample_rate(rate))
+    except AudioFormatError as error:
+        raise ItemError(f"audio cannot be understood: {error}") from error
+
+
+def _inside(path: str, folder: Path) -> Path:
+    return Path(path) if Path(path).is_absolute() else folder / path
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

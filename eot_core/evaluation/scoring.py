@@ -1,0 +1,342 @@
+"""From items to scored pauses: causal, resumable, and losing nothing to an item that cannot be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..cli.audio_file import AudioFileError
+from ..models.base import SAMPLE_RATE, ModelError
+from ..options import check_seconds
+from . import checks
+from .cache import ScoreCache, item_key
+from .items import Item, Problem, Span
+from .pauses import MAX_HOLD, MIN_HOLD, SCORE_AT, Pauses
+from .recording import Recording
+from .scorers import Scorer
+
+_SLACK = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringOptions:
+    """How pauses are scored. All of them are part of what makes two results comparable."""
+
+    score_at: float = SCORE_AT
+    """Seconds into a pause; the audio that a model is given ends there."""
+    min_hold: float = MIN_HOLD
+    """Shorter holds are not counted; seconds, raised to ``score_at`` where it is less."""
+    max_hold: float = MAX_HOLD
+    """Longer holds are not counted; seconds."""
+    rescore_every: float | None = None
+    """Seconds between further scores of the same pause, for as long as its recorded silence lasts; None: one score."""
+    rescore_until: float = 1.0
+    """Seconds into a pause; no further scores after that."""
+    channel: int | None = None
+    """Channel of recordings that have several; None mixes them down."""
+    check_speech: bool = True
+    """Whether Silero VAD looks at the labels."""
+
+    def __post_init__(self) -> None:
+        check_seconds(self.score_at, "score_at")
+        check_seconds(self.min_hold, "min_hold")
+        check_seconds(self.max_hold, "max_hold", positive=True)
+        check_seconds(self.rescore_until, "rescore_until")
+        if self.rescore_every is not None:
+            check_seconds(self.rescore_every, "rescore_every", positive=True)
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """Seconds into a pause at which it is scored."""
+        if self.rescore_every is None:
+            return (self.score_at,)
+        steps = int((self.rescore_until + _SLACK) / self.rescore_every)
+        grid = [self.rescore_every * i for i in range(1, steps + 1)]
+        return (self.score_at, *(round(t, 6) for t in grid if t > self.score_at + _SLACK))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPause:
+    """One pause of one item."""
+
+    item: Item
+    index: int
+    """Of the span in the item."""
+
+    @property
+    def span(self) -> Span:
+        """The silence."""
+        return self.item.spans[self.index]
+
+    @property
+    def is_end(self) -> bool:
+        """Whether it is the end of the turn."""
+        return self.index == len(self.item.spans) - 1
+
+
+@dataclass(slots=True)
+class ScoredSet:
+    """All pauses that were scored, by every model."""
+
+    options: ScoringOptions
+    pauses: list[ScoredPause] = field(default_factory=list)
+    scores: dict[str, list[list[float]]] = field(default_factory=dict)
+    """By model, for each pause: a score for each moment, NaN where the silence was over by then."""
+    notes: list[str] = field(default_factory=list)
+    """What is to be known of the recordings as a whole."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Models that could not be loaded, and why."""
+
+    def for_model(self, model: str) -> Pauses:
+        """What the metrics take."""
+        values = np.asarray(self.scores[model], dtype=np.float64).reshape(len(self.pauses), -1)
+        return Pauses(
+            score=values[:, 0],
+            duration=np.array([p.span.duration for p in self.pauses]),
+            is_end=np.array([p.is_end for p in self.pauses], dtype=bool),
+            cluster=np.array([p.item.cluster for p in self.pauses], dtype=np.str_),
+            answered_at=np.full(len(self.pauses), self.options.score_at),
+            language=np.array([p.item.language for p in self.pauses], dtype=np.str_),
+            later=values[:, 1:],
+            later_at=np.array(self.options.moments[1:]),
+        )
+
+
+def score_items(
+    items: Sequence[Item],
+    scorers: Sequence[Scorer],
+    options: ScoringOptions | None = None,
+    *,
+    cache: Path | None = None,
+    on_problem: Callable[[Problem], None],
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
+) -> ScoredSet:
+    """Score every pause of every item with every model.
+
+    A pause is in the result only where every model that could be loaded gave it a score, so that all are compared on
+    the same pauses. What was computed is in ``cache`` at once: an interrupted run goes on where it was.
+
+    Args:
+        items: see :func:`eot_core.evaluation.dataset.read_dataset`.
+        scorers: see :func:`eot_core.evaluation.scorers.make_scorers`.
+        options: None takes the defaults.
+        cache: folder for scores; None keeps none.
+        on_problem: told of everything that was left out, and why.
+        on_progress: told after each item: how many are done, of how many.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    options = options or ScoringOptions()
+    result = ScoredSet(options)
+    ready: list[Scorer] = []
+    for scorer in scorers:
+        try:
+            scorer.prepare()
+            ready.append(scorer)
+        except ModelError as error:
+            result.failed[scorer.name] = str(error)
+    run = _Run(options, ready, cache, on_problem, result)
+    try:
+        for number, item in enumerate(items, start=1):
+            run.item(item)
+            on_progress(number, len(items))
+    finally:
+        run.close()
+    run.finish()
+    result.notes += run.notes()
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The scores of one recording."""
+
+    item: Item
+    indices: list[int]
+    lengths: list[int]
+    """How many scores each of the pauses has."""
+    scores: dict[str, list[float]]
+    """By model, those of all pauses in a row; models that failed are not there."""
+
+
+class _Run:
+    def __init__(
+        self,
+        options: ScoringOptions,
+        scorers: Sequence[Scorer],
+        cache: Path | None,
+        on_problem: Callable[[Problem], None],
+        result: ScoredSet,
+    ) -> None:
+        self._options = options
+        self._scorers = scorers
+        self._caches = {s.name: ScoreCache(cache, s.fingerprint) for s in scorers}
+        self._checked = ScoreCache(cache, checks.FINGERPRINT)
+        self._check = options.check_speech
+        self._on_problem = on_problem
+        self._result = result
+        self._seen: Counter[str] = Counter()
+        self._rates: Counter[int] = Counter()
+        self._rows: list[_Row] = []
+        self._failures: dict[str, list[str]] = {}
+
+    def close(self) -> None:
+        for cache in (*self._caches.values(), self._checked):
+            cache.close()
+
+    def item(self, item: Item) -> None:
+        try:
+            recording = item.audio.open(self._options.channel)
+        except AudioFileError as error:
+            self._on_problem(Problem(item.id, str(error)))
+            return
+        try:
+            self._item(item, recording)
+        except (AudioFileError, ModelError) as error:
+            self._on_problem(Problem(item.id, str(error)))
+        finally:
+            recording.close()
+
+    def _item(self, item: Item, recording: Recording) -> None:
+        indices = self._indices(item, recording)
+        if not indices:
+            return
+        checksum = item.audio.checksum()
+        if self._check and not self._sounds_right(item, recording, checksum):
+            return
+        moments = [self._moments(item, i, recording) for i in indices]
+        flat = [t for some in moments for t in some]
+        key = item_key(checksum, item.turn_start, flat, self._options.channel)
+        scores: dict[str, list[float]] = {}
+        for scorer in self._scorers:
+            try:
+                scores[scorer.name] = self._score(scorer, item, recording, key, flat)
+            except ModelError as error:
+                self._failures.setdefault(scorer.name, []).append(str(error))
+                self._on_problem(Problem(item.id, str(error)))
+        self._describe(item, recording, indices)
+        self._rows.append(_Row(item, indices, [len(some) for some in moments], scores))
+
+    def finish(self) -> None:
+        """Keep the pauses that every model scored; a model that failed on most recordings does not count."""
+        result = self._result
+        for model, messages in self._failures.items():
+            if 2 * len(messages) > len(self._rows):
+                result.failed[model] = f"failed on {_recordings(len(messages))} of {len(self._rows)}: {messages[0]}"
+        models = [s.name for s in self._scorers if s.name not in result.failed]
+        result.scores = {model: [] for model in models}
+        wide = len(self._options.moments)
+        for row in self._rows:
+            if any(model not in row.scores for model in models):
+                continue
+            result.pauses += [ScoredPause(row.item, i) for i in row.indices]
+            for model in models:
+                at = 0
+                for number in row.lengths:
+                    some = row.scores[model][at : at + number]
+                    result.scores[model].append(some + [float("nan")] * (wide - number))
+                    at += number
+
+    def _indices(self, item: Item, recording: Recording) -> list[int]:
+        """Spans that are to be scored."""
+        chosen = []
+        shortest = max(self._options.min_hold, self._options.score_at)
+        for i, span in enumerate(item.spans):
+            is_end = i == len(item.spans) - 1
+            if span.end > recording.duration + 0.05:
+                self._on_problem(
+                    Problem(
+                        item.id,
+                        f"silence_spans[{i}] ends at {span.end:.2f} s, the recording at {recording.duration:.2f} s: "
+                        "mislabelled, or cut short",
+                    )
+                )
+                return []
+            if is_end:
+                if span.duration < self._options.score_at - _SLACK:
+                    self._on_problem(
+                        Problem(
+                            item.id,
+                            f"its last silence lasts {span.duration:.2f} s: too short to be scored at "
+                            f"{self._options.score_at:g} s, so that its end of turn is left out (nothing is padded)",
+                        )
+                    )
+                    continue
+            elif not shortest - _SLACK <= span.duration <= self._options.max_hold + _SLACK:
+                continue
+            chosen.append(i)
+        return chosen
+
+    def _moments(self, item: Item, index: int, recording: Recording) -> list[float]:
+        span = item.spans[index]
+        until = min(span.end, recording.duration)
+        first, *later = self._options.moments
+        return [span.start + first, *(span.start + t for t in later if span.start + t <= until + _SLACK)]
+
+    def _score(self, scorer: Scorer, item: Item, recording: Recording, key: str, moments: list[float]) -> list[float]:
+        cache = self._caches[scorer.name]
+        known = cache.get(key)
+        if known is not None and len(known) == len(moments):
+            return known
+        scores = [scorer.score(item, recording, at) for at in moments]
+        cache.put(key, item.id, scores)
+        return scores
+
+    def _sounds_right(self, item: Item, recording: Recording, checksum: str) -> bool:
+        channel = self._options.channel
+        key = item_key(checksum, item.turn_start, [t for s in item.spans for t in (s.start, s.end)], channel)
+        shares = self._checked.get(key)
+        if shares is None:
+            try:
+                shares = checks.speech_shares(item, recording)
+            except ModelError as error:
+                self._check = False
+                self._result.notes.append(f"labels were not checked for speech: {error}")
+                return True
+            self._checked.put(key, item.id, shares)
+        problems = checks.judge(item, shares)
+        for problem in problems:
+            self._on_problem(problem)
+        return not any(problem.left_out for problem in problems)
+
+    def _describe(self, item: Item, recording: Recording, indices: list[int]) -> None:
+        self._rates[recording.rate] += 1
+        self._seen["several channels"] += recording.channels > 1
+        for i in indices:
+            kind = "end" if i == len(item.spans) - 1 else "hold"
+            start = item.spans[i].start
+            heard = recording.read(start, start + self._options.score_at)
+            self._seen[kind] += 1
+            self._seen[f"digital {kind}"] += len(heard) > 0 and int(heard.max()) == int(heard.min())
+
+    def notes(self) -> list[str]:
+        notes = []
+        for rate, number in sorted(self._rates.items()):
+            if rate != SAMPLE_RATE:
+                up = f"upsampled, with nothing in them above {rate / 2000:g} kHz"
+                notes.append(f"{_recordings(number)} at {rate} Hz: {up if rate < SAMPLE_RATE else 'downsampled'}")
+        if self._seen["several channels"]:
+            what = "mixed down to their mean" if self._options.channel is None else f"channel {self._options.channel}"
+            notes.append(
+                f"{_recordings(self._seen['several channels'])} with several channels: {what}; in a recorded call "
+                "choose the caller's channel"
+            )
+        ends, holds = self._share("end"), self._share("hold")
+        if self._seen["end"] and self._seen["hold"] and abs(ends - holds) > 0.05:
+            notes.append(
+                f"digital silence in {ends:.0%} of the ends but {holds:.0%} of the holds: padding tells the label, "
+                "so that figures on this set are too good; cut the recordings from longer ones, or pad both alike"
+            )
+        return notes
+
+    def _share(self, kind: str) -> float:
+        return self._seen[f"digital {kind}"] / self._seen[kind] if self._seen[kind] else 0.0
+
+
+def _recordings(number: int) -> str:
+    return f"{number} recording{'s' * (number != 1)}"

@@ -1,0 +1,94 @@
+"""A benchmark as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .benchmark import FEW, Benchmark
+from .evaluate import BudgetResult, Evaluation, FamilyResult, Interval
+from .sweep import Budget
+
+
+def report_lines(result: Benchmark) -> Iterator[str]:
+    """Lines for a terminal."""
+    yield from _table("all", result.overall)
+    for kind, values in result.groups.items():
+        for value, models in values.items():
+            yield ""
+            yield from _table(f"{kind} {value}", models)
+    for curve in ("eot-bench", "continuous", "rescored"):
+        rows = {m: e for m, e in result.overall.items() if any(f.name == curve for f in e.families)}
+        if rows:
+            yield ""
+            yield from _table(CURVES[curve], rows, curve)
+    if result.notes:
+        yield ""
+        yield from (f"note: {note}" for note in result.notes)
+    if result.overall:
+        yield ""
+        yield "Each budget's policy is chosen on the pauses it is measured on, as in eot-bench; brackets: 95 %, drawn by"
+        yield "speaker or call; after the slash: chosen on one half of the speakers, measured on the other."
+
+
+CURVES = {
+    "eot-bench": "eot-bench's own sweep (its grid; a score must exceed the threshold)",
+    "continuous": "the delay falls with the probability",
+    "rescored": "the delay falls with the probability, scored again as the pause grows",
+}
+
+
+def _table(title: str, models: dict[str, Evaluation], curve: str | None = None) -> Iterator[str]:
+    first = next(iter(models.values()))
+    few = min(first.holds, first.ends) < FEW
+    warning = f"  (fewer than {FEW} of one kind: take the figures as hints)" if few else ""
+    yield f"{title}: {first.ends} ends, {first.holds} holds, {first.clusters} speakers or calls{warning}"
+    rows = [["model", "AUC", "AP"]]
+    for name, evaluation in models.items():
+        family = _family(evaluation, curve)
+        if len(rows[0]) == 3 and family is not None:
+            rows[0] += [r.budget.label for r in family.budgets]
+        row = [name, _figure(evaluation.auc, evaluation.auc_interval), _plain(evaluation.ap)]
+        rows.append(row + ([budget_text(r) for r in family.budgets] if family is not None else []))
+    width = max(len(row) for row in rows)
+    rows = [row + ["-"] * (width - len(row)) for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(width)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+
+
+def _family(evaluation: Evaluation, curve: str | None) -> FamilyResult | None:
+    if curve is None:
+        return evaluation.families[0] if evaluation.families else None
+    return next((f for f in evaluation.families if f.name == curve), None)
+
+
+def budget_text(result: BudgetResult) -> str:
+    """ ".123 (45) [.100, .150] / .130": value, count, interval, held out."""
+    if result.best is None:
+        return "none keeps to it"
+    count = f" ({result.best.cutoffs})" if result.budget.kind == "latency" else ""
+    text = _amount(result.best.value(result.budget), result.budget) + count
+    if result.interval is not None:
+        low, high = (_amount(v, result.budget) for v in result.interval)
+        text += f" [{low}, {high}]"
+    if result.held_out is not None:
+        held = result.held_out
+        value = held.cutoff_rate if result.budget.kind == "latency" else held.latency
+        text += f" / {_amount(value, result.budget)}"
+    return text
+
+
+def _amount(value: float, budget: Budget) -> str:
+    return _plain(value) if budget.kind == "latency" else f"{value:.3f} s"
+
+
+def _figure(value: float, interval: Interval) -> str:
+    text = _plain(value)
+    return text if interval is None else f"{text} [{_plain(interval[0])}, {_plain(interval[1])}]"
+
+
+def _plain(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}".removeprefix("0")
