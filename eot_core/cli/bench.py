@@ -26,9 +26,9 @@ def add_parser(subparsers: Any) -> None:
         "bench",
         help="how good turn detection is on a dataset",
         description="Score every pause of a dataset (eot-bench's schema) causally with every model, try every policy "
-        "on the scores, and print AUC, false cutoffs at 300 and 600 ms, latency at 5 and 10 %% cutoffs, with intervals. "
-        "Scores are kept as they are computed: an interrupted run goes on where it was. Exit code 0: done; 1: a model "
-        "is missing in the figures; 2: nothing could be measured.",
+        "on the scores, and print AUC, false cutoffs at 300 and 600 ms, latency at 5 and 10 %% cutoffs, with "
+        "intervals. Scores are kept as they are computed: an interrupted run goes on where it was. Exit code 0: done; "
+        "1: a model is missing in the figures; 2: nothing could be measured.",
     )
     parser.add_argument(
         "dataset",

@@ -1,0 +1,155 @@
+"""Plots of a benchmark. Needs matplotlib (extra ``plot``); no window is opened, and no global state is touched."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .benchmark import Benchmark
+from .dataset import DatasetError
+from .evaluate import Evaluation
+from .pauses import Pauses
+from .scorers import ELAPSED, VAD
+from .sweep import Budget
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's, which colour-blind readers can tell apart; line styles differ as well."""
+_BASELINES = {VAD: ("#555555", "dashed"), ELAPSED: ("#999999", "dotted")}
+_MAX_LATENCY = 2.0
+_MAX_CUTOFF = 0.7
+
+
+def matplotlib() -> Any:
+    """The package's ``figure`` module.
+
+    Raises:
+        DatasetError: it is not installed.
+    """
+    try:
+        return importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise DatasetError("plots and the HTML report need matplotlib: pip install 'eot-adapters[plot]'") from error
+
+
+def style(models: list[str], model: str) -> dict[str, Any]:
+    """Colour and line of a model, the same in every plot."""
+    if model in _BASELINES:
+        colour, line = _BASELINES[model]
+        return {"color": colour, "linestyle": line}
+    others = [m for m in models if m not in _BASELINES]
+    number = others.index(model)
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": "solid" if number < len(COLOURS) else "dashdot"}
+
+
+def frontier(result: Benchmark) -> Any:
+    """False cutoffs against latency: the best that each model can do."""
+    figure = matplotlib().Figure(figsize=(7.2, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for model, evaluation in result.overall.items():
+        if not evaluation.families:
+            continue
+        points = evaluation.families[0].frontier
+        look = style(result.models, model)
+        axes.step(
+            [p.latency for p in points],
+            [100 * p.cutoff_rate for p in points],
+            where="post",
+            label=model,
+            linewidth=2,
+            **look,
+        )
+    for at in (0.3, 0.6):
+        axes.axvline(at, color="#cccccc", linewidth=1, zorder=0)
+    for rate in (5, 10):
+        axes.axhline(rate, color="#cccccc", linewidth=1, zorder=0)
+    axes.set_xlim(0.15, _MAX_LATENCY)
+    axes.set_ylim(0, 100 * _MAX_CUTOFF)
+    axes.set_xlabel("mean latency at the end of a turn (s)")
+    axes.set_ylabel("pauses inside a turn that are cut off (%)")
+    axes.set_title("What can be had: nearer to the lower left is better", loc="left", fontsize=11)
+    axes.legend(frameon=False)
+    _plain(axes)
+    return figure
+
+
+def budgets(result: Benchmark) -> Any:
+    """The four headline figures of each model, with their intervals."""
+    figure = matplotlib().Figure(figsize=(9.6, 0.9 + 0.42 * len(result.overall)), layout="constrained")
+    first = next(iter(result.overall.values()))
+    wanted = [r.budget for r in first.families[0].budgets] if first.families else []
+    for axes, budget in zip(np.atleast_1d(figure.subplots(1, max(1, len(wanted)), sharey=True)), wanted, strict=True):
+        scale = 100.0 if budget.kind == "latency" else 1.0
+        for row, (model, evaluation) in enumerate(result.overall.items()):
+            _budget_bar(axes, row, evaluation, budget, scale, style(result.models, model)["color"])
+        axes.set_yticks(range(len(result.overall)), list(result.overall))
+        axes.set_ylim(len(result.overall) - 0.5, -0.5)
+        axes.set_title(budget.label + (" (%)" if budget.kind == "latency" else " cutoffs (s)"), fontsize=10, loc="left")
+        axes.set_xlim(left=0)
+        _plain(axes)
+    return figure
+
+
+def _budget_bar(axes: Any, row: int, evaluation: Evaluation, budget: Budget, scale: float, colour: str) -> None:
+    if not evaluation.families:
+        return
+    found = next(r for r in evaluation.families[0].budgets if r.budget == budget)
+    if found.best is None:
+        axes.text(0, row, " none", va="center", fontsize=8)
+        return
+    value = found.best.value(budget) * scale
+    axes.barh(row, value, color=colour, height=0.55, alpha=0.85)
+    if found.interval is not None:
+        low, high = (v * scale for v in found.interval)
+        axes.plot([low, high], [row, row], color="black", linewidth=1.2)
+
+
+def distribution(result: Benchmark, model: str, pauses: Pauses) -> Any:
+    """Scores of holds and of ends."""
+    figure = matplotlib().Figure(figsize=(4.8, 2.6), layout="constrained")
+    axes = figure.subplots()
+    bins = np.linspace(0, 1, 26)
+    for is_end, name, colour in ((False, "holds", "#D55E00"), (True, "ends", "#0072B2")):
+        scores = pauses.score[pauses.is_end == is_end]
+        if len(scores):
+            axes.hist(
+                scores,
+                bins=bins,
+                weights=np.full(len(scores), 100 / len(scores)),
+                label=f"{name} ({len(scores)})",
+                color=colour,
+                alpha=0.6,
+            )
+    axes.set_xlabel(f"score of {model}")
+    axes.set_ylabel("share of each (%)")
+    axes.legend(frameon=False)
+    axes.set_xlim(0, 1)
+    _plain(axes)
+    return figure
+
+
+def svg(figure: Any) -> str:
+    """A figure as SVG text, the same for the same figure."""
+    buffer = io.StringIO()
+    with importlib.import_module("matplotlib").rc_context({"svg.hashsalt": "eot", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def write_plots(result: Benchmark, folder: Path) -> list[Path]:
+    """``frontier.png`` and ``budgets.png``; returns where they are."""
+    paths = []
+    for name, figure in (("frontier", frontier(result)), ("budgets", budgets(result))):
+        paths.append(folder / f"{name}.png")
+        figure.savefig(paths[-1], dpi=140)
+    return paths
+
+
+def _plain(axes: Any) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelsize=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -25,7 +26,7 @@ class Progress:
         """``done`` of ``of`` are done."""
         if not self._plain and self._bar is None:
             try:
-                from tqdm import tqdm
+                tqdm = importlib.import_module("tqdm").tqdm
             except ImportError:
                 self._plain = True
             else:

@@ -27,8 +27,8 @@ def report_lines(result: Benchmark) -> Iterator[str]:
         yield from (f"note: {note}" for note in result.notes)
     if result.overall:
         yield ""
-        yield "Each budget's policy is chosen on the pauses it is measured on, as in eot-bench; brackets: 95 %, drawn by"
-        yield "speaker or call; after the slash: chosen on one half of the speakers, measured on the other."
+        yield "Each budget's policy is chosen on the pauses it is measured on, as in eot-bench; brackets: 95 %, drawn"
+        yield "by speaker or call; after the slash: chosen on one half of the speakers, measured on the other."
 
 
 CURVES = {
@@ -48,7 +48,7 @@ def _table(title: str, models: dict[str, Evaluation], curve: str | None = None) 
         family = _family(evaluation, curve)
         if len(rows[0]) == 3 and family is not None:
             rows[0] += [r.budget.label for r in family.budgets]
-        row = [name, _figure(evaluation.auc, evaluation.auc_interval), _plain(evaluation.ap)]
+        row = [name, _figure(evaluation.auc, evaluation.auc_interval), plain(evaluation.ap)]
         rows.append(row + ([budget_text(r) for r in family.budgets] if family is not None else []))
     width = max(len(row) for row in rows)
     rows = [row + ["-"] * (width - len(row)) for row in rows]
@@ -68,27 +68,29 @@ def budget_text(result: BudgetResult) -> str:
     if result.best is None:
         return "none keeps to it"
     count = f" ({result.best.cutoffs})" if result.budget.kind == "latency" else ""
-    text = _amount(result.best.value(result.budget), result.budget) + count
+    text = amount(result.best.value(result.budget), result.budget) + count
     if result.interval is not None:
-        low, high = (_amount(v, result.budget) for v in result.interval)
+        low, high = (amount(v, result.budget) for v in result.interval)
         text += f" [{low}, {high}]"
     if result.held_out is not None:
         held = result.held_out
         value = held.cutoff_rate if result.budget.kind == "latency" else held.latency
-        text += f" / {_amount(value, result.budget)}"
+        text += f" / {amount(value, result.budget)}"
     return text
 
 
-def _amount(value: float, budget: Budget) -> str:
-    return _plain(value) if budget.kind == "latency" else f"{value:.3f} s"
+def amount(value: float, budget: Budget) -> str:
+    """A share as ".123", seconds as "0.123 s"."""
+    return plain(value) if budget.kind == "latency" else f"{value:.3f} s"
 
 
 def _figure(value: float, interval: Interval) -> str:
-    text = _plain(value)
-    return text if interval is None else f"{text} [{_plain(interval[0])}, {_plain(interval[1])}]"
+    text = plain(value)
+    return text if interval is None else f"{text} [{plain(interval[0])}, {plain(interval[1])}]"
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
+    """ ".123"; "-" for NaN."""
     if math.isnan(value):
         return "-"
     return f"{value:.3f}".removeprefix("0")
