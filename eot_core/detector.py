@@ -210,20 +210,24 @@ class TurnDetector:
         Raises:
             RuntimeError: no event loop is running.
         """
+        return self._stream(self._cloud, self._fallback)
+
+    def _stream(self, cloud: CloudOptions | None, fallback: FallbackOptions) -> DetectorStream:
+        """A stream with connection and fallback options of its own."""
         clock = self._clock or LoopClock(asyncio.get_running_loop())
         session = DetectorSession(
             SessionOptions(
-                cloud_model=CLOUD_MODEL if self._cloud is not None else None,
+                cloud_model=CLOUD_MODEL if cloud is not None else None,
                 local=self._local,
                 prediction_timeout=self._prediction_timeout,
-                fallback=self._fallback,
+                fallback=fallback,
             ),
             self._thresholds(),
             session_id=f"eot_{uuid.uuid4().hex[:12]}",
         )
         stream = DetectorStream(
             session,
-            lambda route: self._make_transport(route, clock),
+            lambda route: self._make_transport(route, cloud, clock),
             clock=clock,
             provider=self.provider,
             prediction_timeout=self._prediction_timeout,
@@ -295,12 +299,12 @@ class TurnDetector:
             backchannels=self._cloud is not None,
         )
 
-    def _make_transport(self, route: Route, clock: Clock) -> Transport:
+    def _make_transport(self, route: Route, cloud: CloudOptions | None, clock: Clock) -> Transport:
         if route is Route.CLOUD:
             from .transports.websocket import WebSocketTransport
 
-            assert self._cloud is not None
-            return WebSocketTransport(self._cloud, clock=clock)
+            assert cloud is not None
+            return WebSocketTransport(cloud, clock=clock)
         from .transports.local import LocalTransport
 
         assert self._local is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import copy
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,18 +13,12 @@ from livekit.agents.utils import http_context
 
 import eot_core
 from eot_core import FallbackOptions, ModelSpec, Prediction
-from eot_core.clock import Clock
-from eot_core.effects import Route
-from eot_core.transports.base import Transport
 
 from .mini import V1_MINI, resolve_model
 
 
 class Core(eot_core.TurnDetector):
     """The core's detector where v1-mini may run, inside a LiveKit job."""
-
-    _context: contextvars.Context | None = None
-    """Where a stream was opened."""
 
     def _default_local_model(self) -> str | ModelSpec:
         return V1_MINI
@@ -47,21 +40,16 @@ class Core(eot_core.TurnDetector):
         if self._cloud is None:
             return self.stream()
         here = contextvars.copy_context()
-        mine = copy.copy(self)  # listeners and the set of open streams stay shared
-        mine._context = here
-        mine._cloud = replace(self._cloud, headers=lambda: here.copy().run(_headers))
-        if conn_options is not None:
-            mine._cloud = replace(mine._cloud, connect_timeout=conn_options.timeout)
-            mine._fallback = with_retries(self._fallback, conn_options)
-        return mine.stream()
-
-    def _make_transport(self, route: Route, clock: Clock) -> Transport:
-        cloud, context = self._cloud, self._context
-        if route is not Route.CLOUD or cloud is None or cloud.http_session is not None or context is None:
-            return super()._make_transport(route, clock)
-        connecting = copy.copy(self)
-        connecting._cloud = replace(cloud, http_session=context.copy().run(_job_http_session))
-        return super(Core, connecting)._make_transport(route, clock)
+        cloud = replace(
+            self._cloud,
+            headers=lambda: here.copy().run(_headers),
+            http_session=self._cloud.http_session or (lambda: here.copy().run(_job_http_session)),
+        )
+        if conn_options is None:
+            return self._stream(cloud, self._fallback)
+        return self._stream(
+            replace(cloud, connect_timeout=conn_options.timeout), with_retries(self._fallback, conn_options)
+        )
 
 
 def _headers() -> Mapping[str, str]:
