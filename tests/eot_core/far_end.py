@@ -199,7 +199,8 @@ class FarEnd:
         return f"ws{'s' if self._tls else ''}://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
-        listening = socket.socket()
+        # With its protocol named asyncio switches Nagle's algorithm off, so that a second frame waits for no ACK.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._receive_buffer is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
@@ -213,11 +214,15 @@ class FarEnd:
     ) -> None:
         await self.stop()
 
-    async def stop(self) -> None:
-        """Stop listening, and cut off whoever is connected."""
+    def stop_listening(self) -> None:
+        """From now on connections are refused; those that are open live on."""
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    async def stop(self) -> None:
+        """Stop listening, and cut off whoever is connected."""
+        self.stop_listening()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -235,8 +240,8 @@ class FarEnd:
             self.connections.append(connection)
             self.arrived.set()
             await self._script(connection)
-        except (Gone, ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has left, as clients may
+        except (Gone, OSError, asyncio.IncompleteReadError):
+            pass  # the client has left, or trusts no such certificate, as clients may
         finally:
             connection.gone.set()
             writer.close()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import ssl
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from leftovers import Left
 
 from eot_core.clock import Clock, LoopClock
 from eot_core.cloud import CloudOptions
 from eot_core.models.base import PcmArray
 from eot_core.transports.base import Answer, Calibration, InferenceRequest
 from eot_core.transports.websocket import WebSocketTransport
+
+__all__ = ["Left"]
 
 KEY, SECRET = "APIwebsocket", "a-secret-that-is-long-enough-for-hs256"
 
@@ -86,39 +87,6 @@ async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.002)
-
-
-@dataclass(frozen=True)
-class Left:
-    """What this process holds on to."""
-
-    tasks: frozenset[asyncio.Task[Any]]
-    threads: frozenset[threading.Thread]
-    descriptors: frozenset[str]
-
-    @classmethod
-    def now(cls) -> Left:
-        return cls(frozenset(asyncio.all_tasks()), frozenset(threading.enumerate()), frozenset(_descriptors()))
-
-    def more(self) -> list[str]:
-        """What there is now that was not there then."""
-        now = Left.now()
-        return [
-            *(f"task {task!r}" for task in now.tasks - self.tasks),
-            *(f"thread {thread!r}" for thread in now.threads - self.threads),
-            *(f"descriptor {name}" for name in now.descriptors - self.descriptors),
-        ]
-
-
-def _descriptors() -> list[str]:
-    """Open descriptors and what they point to: a number alone may have been given out again."""
-    found = []
-    for number in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
-        try:
-            found.append(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
-        except OSError:
-            continue  # the one that lists them
-    return found
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""What a test left behind: tasks, threads, descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+_SHARED = ("eot-inference", "asyncio_0")
+"""Threads of the process and of the loop, not of a stream: they end when they have been idle, or with the loop."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What this process holds on to."""
+
+    tasks: frozenset[asyncio.Task[Any]]
+    threads: frozenset[threading.Thread]
+    descriptors: frozenset[str]
+
+    @classmethod
+    def now(cls) -> Left:
+        return cls(frozenset(asyncio.all_tasks()), frozenset(threading.enumerate()), frozenset(_descriptors()))
+
+    def more(self) -> list[str]:
+        """What there is now that was not there then."""
+        now = Left.now()
+        return [
+            *(f"task {task!r}" for task in now.tasks - self.tasks),
+            *(f"thread {thread!r}" for thread in now.threads - self.threads if thread.name not in _SHARED),
+            *(f"descriptor {name}" for name in now.descriptors - self.descriptors),
+        ]
+
+
+def _descriptors() -> list[str]:
+    """Open descriptors and what they point to: a number alone may have been given out again."""
+    found = []
+    for number in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            found.append(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
+        except OSError:
+            continue  # the one that lists them
+    return found
