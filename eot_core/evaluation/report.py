@@ -54,8 +54,8 @@ def _head(result: Benchmark) -> Iterator[str]:
     yield f"<h1>Turn detection on {escape(result.dataset)}{f', {escape(str(split))}' if split else ''}</h1>"
     yield (
         f'<p class="soft">{first.ends} ends of a turn and {first.holds} pauses inside one, of {first.clusters} '
-        f"speakers or calls. Scored {result.settings.get('score_at', 0.2):g} s into each pause; the audio that a model hears "
-        "ends there.</p>"
+        f"speakers or calls. Scored {result.settings.get('score_at', 0.2):g} s into each pause; the audio that a model "
+        "hears ends there.</p>"
     )
     for note in result.notes:
         yield f"<p><strong>To be known:</strong> {escape(note)}.</p>"
@@ -70,8 +70,8 @@ def _headline(result: Benchmark) -> Iterator[str]:
         '<p class="small soft">Cutoffs: share (and number) of the pauses inside a turn that would have been taken for '
         "its end, by the best policy whose mean latency stays within the budget. Latency: mean wait at the end of a "
         "turn, by the best policy that cuts off no more than the budget. Each policy is chosen on the pauses that it "
-        "is measured on, as in eot-bench; brackets: 95&nbsp;%, drawn by speaker or call, the policy chosen anew each time; "
-        "<em>elsewhere</em>: chosen on one half of the speakers and measured on the other.</p>"
+        "is measured on, as in eot-bench; brackets: 95&nbsp;%, drawn by speaker or call, the policy chosen anew each "
+        "time; <em>elsewhere</em>: chosen on one half of the speakers and measured on the other.</p>"
     )
 
 

@@ -14,9 +14,17 @@ def report_lines(result: Benchmark) -> Iterator[str]:
     """Lines for a terminal."""
     yield from _table("all", result.overall)
     for kind, values in result.groups.items():
+        small = []
         for value, models in values.items():
+            first = next(iter(models.values()))
+            if min(first.holds, first.ends) < FEW:
+                small.append(f"{value} ({first.ends}/{first.holds})")
+                continue
             yield ""
             yield from _table(f"{kind} {value}", models)
+        if small:
+            yield ""
+            yield f"{kind}s with fewer than {FEW} ends or holds, in --json and --html only: {', '.join(small)}"
     for curve in ("eot-bench", "continuous", "rescored"):
         rows = {m: e for m, e in result.overall.items() if any(f.name == curve for f in e.families)}
         if rows:

@@ -1,0 +1,189 @@
+"""Measured policies of models, by language: the published table, or a calibration file. JSON, versioned, checked.
+
+::
+
+    {"schema": "eot-calibration/1",
+     "sources": {"my-calls": {"title": "...", "caveat": "..."}},
+     "models": {"smart-turn-v3.2": {
+        "source": "my-calls",
+        "languages": {"en": {"holds": 705, "ends": 400, "points": [
+            {"budget": "cutoff", "value": 0.05, "threshold": 0.09, "min_delay": 0.7, "max_delay": 3.0,
+             "exponent": null, "rescore_every": null, "cutoff_rate": 0.0482, "latency": 1.0507}]}}}}}
+
+Rates are shares of holds, 0..1; times are seconds. ``exponent`` and ``rescore_every`` may be left out (the step curve).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+from .endpointing import EndpointingOptions
+from .languages import language_key
+from .options import check_seconds
+from .thresholds import check_probability
+
+SCHEMAS = ("eot-operating-points/1", "eot-calibration/1")
+_POINT = {"budget", "value", "threshold", "min_delay", "max_delay", "exponent", "rescore_every"} | {
+    "cutoff_rate",
+    "latency",
+    "detect_rate",
+}
+_SLACK = 1e-6
+
+
+class OperatingPointError(ValueError):
+    """An operating point, or a calibration file, cannot be used. The message says where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPolicy:
+    """A policy, and what it did to the pauses that it was measured on."""
+
+    threshold: float
+    options: EndpointingOptions
+    cutoff_rate: float
+    """Share of holds that were cut off, 0..1."""
+    latency: float
+    """Mean delay of the ends, in seconds."""
+    budget: str | None = None
+    """What it was chosen for: "cutoff" or "latency"."""
+    value: float | None = None
+    """The budget: a share of holds, or seconds."""
+
+    def keeps_cutoff_rate(self, rate: float) -> bool:
+        """Whether it cut off no more than ``rate``; published figures are rounded, what they were chosen for is not."""
+        chosen_for = self.budget == "cutoff" and self.value is not None and self.value <= rate + _SLACK
+        return chosen_for or self.cutoff_rate <= rate + _SLACK
+
+    def keeps_latency(self, latency: float) -> bool:
+        """Whether its mean latency was within ``latency`` seconds."""
+        chosen_for = self.budget == "latency" and self.value is not None and self.value <= latency + _SLACK
+        return chosen_for or self.latency <= latency + _SLACK
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPolicies:
+    """Everything that was measured of one model."""
+
+    languages: Mapping[str, tuple[MeasuredPolicy, ...]]
+    """By language key; each at least one policy."""
+    provenance: str
+    sha256: str | None = None
+    """Checksum of the weights that were measured; None where it is not known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicyTable:
+    """Measured policies of one or more models."""
+
+    models: Mapping[str, ModelPolicies]
+    """By full name."""
+
+    @classmethod
+    def published(cls) -> PolicyTable:
+        """The table that comes with the package: eot-bench's published figures, in 14 languages."""
+        return _published()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PolicyTable:
+        """Read a calibration file.
+
+        Raises:
+            OperatingPointError: there is none, or it is not one; the message says where in it.
+            TypeError: ``path`` is no path.
+        """
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"calibration must be a path, got {type(path).__name__}")
+        name = os.fspath(path)
+        try:
+            with open(os.path.expanduser(name), encoding="utf-8") as file:
+                data = json.load(file)
+        except OSError as error:
+            raise OperatingPointError(f"calibration {name}: cannot be read: {error.strerror}") from error
+        except ValueError as error:  # JSON's own, and bytes that are no UTF-8
+            raise OperatingPointError(f"calibration {name}: is no JSON: {error}") from error
+        return cls.from_json(data, f"calibration {name}")
+
+    @classmethod
+    def from_json(cls, data: Any, where: str = "calibration") -> PolicyTable:
+        """A table from what JSON gave. Keys that are not known are passed over outside the points.
+
+        Raises:
+            OperatingPointError: it is no table; ``where`` begins the message.
+        """
+        if not isinstance(data, Mapping):
+            raise OperatingPointError(f"{where}: must be a JSON object")
+        if data.get("schema") not in SCHEMAS:
+            raise OperatingPointError(
+                f"{where}: schema {data.get('schema')!r} is not known to this version ({' or '.join(SCHEMAS)}): "
+                "upgrade eot-adapters, or make the file again"
+            )
+        sources = _mapping(data.get("sources", {}), f"{where}: sources")
+        models = _mapping(data.get("models"), f"{where}: models")
+        return cls(MappingProxyType({str(m): _model(m, row, sources, f"{where}: {m}") for m, row in models.items()}))
+
+
+@lru_cache(maxsize=1)
+def _published() -> PolicyTable:
+    text = (resources.files("eot_core.data") / "operating_points.json").read_text(encoding="utf-8")
+    return PolicyTable.from_json(json.loads(text), "the published table")
+
+
+def _model(name: str, row: Any, sources: Mapping[str, Any], where: str) -> ModelPolicies:
+    row = _mapping(row, where)
+    languages: dict[str, tuple[MeasuredPolicy, ...]] = {}
+    for tag, measured in _mapping(row.get("languages"), f"{where}: languages").items():
+        key = language_key(tag)
+        if key is None or key in languages:
+            raise OperatingPointError(f"{where}: {tag!r} names no language, or one that is there already")
+        points = _mapping(measured, f"{where} {tag}").get("points")
+        if not isinstance(points, list) or not points:
+            raise OperatingPointError(f"{where} {tag}: points must be a list with at least one policy")
+        languages[key] = tuple(_point(point, f"{where} {tag} point {i}") for i, point in enumerate(points))
+    if not languages:
+        raise OperatingPointError(f"{where}: languages is empty")
+    source = sources.get(str(row.get("source")), {})
+    said = [str(source[k]).rstrip(". ") for k in ("title", "caveat") if isinstance(source, Mapping) and source.get(k)]
+    checksum = row.get("sha256")
+    return ModelPolicies(
+        MappingProxyType(languages), (". ".join(said) or where) + ".", str(checksum) if checksum is not None else None
+    )
+
+
+def _point(point: Any, where: str) -> MeasuredPolicy:
+    point = _mapping(point, where)
+    unknown = sorted(set(point) - _POINT)
+    if unknown:
+        raise OperatingPointError(f"{where}: {', '.join(unknown)} is not known")
+    missing = [k for k in ("threshold", "min_delay", "max_delay", "cutoff_rate", "latency") if point.get(k) is None]
+    if missing:
+        raise OperatingPointError(f"{where}: has no {', '.join(missing)}")
+    budget, value = point.get("budget"), point.get("value")
+    if budget not in (None, "cutoff", "latency"):
+        raise OperatingPointError(f'{where}: budget must be "cutoff" or "latency", got {budget!r}')
+    try:
+        return MeasuredPolicy(
+            threshold=check_probability(point["threshold"], "threshold"),
+            options=EndpointingOptions(
+                point["min_delay"], point["max_delay"], point.get("exponent"), point.get("rescore_every")
+            ),
+            cutoff_rate=check_probability(point["cutoff_rate"], "cutoff_rate"),
+            latency=check_seconds(point["latency"], "latency"),
+            budget=budget,
+            value=None if value is None else check_seconds(value, "value"),
+        )
+    except ValueError as error:
+        raise OperatingPointError(f"{where}: {error}") from error
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise OperatingPointError(f"{where} must be a JSON object")
+    return value
