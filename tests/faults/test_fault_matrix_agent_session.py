@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("livekit.agents")
 
 import virtual_time
-from cell import Mode, check
 from fault_cases import Case, Moment, cells, telling_cells
+from fault_cell import Mode, check
 from through_agent_session import through_agent_session
 
 

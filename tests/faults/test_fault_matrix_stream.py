@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import virtual_time
-from cell import Mode, check
 from fault_cases import CASES, Case, Moment, cells
+from fault_cell import Mode, check
 from through_stream import through_stream
 
 

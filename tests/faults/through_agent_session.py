@@ -7,7 +7,8 @@ import gc
 from typing import Any
 
 import numpy as np
-from cell import (
+from fault_cases import Case, Moment, Surroundings, surroundings
+from fault_cell import (
     DEADLINE,
     KEY,
     LEAD,
@@ -21,7 +22,6 @@ from cell import (
     Turn,
     local_model,
 )
-from fault_cases import Case, Moment, Surroundings, surroundings
 from leftovers import Left
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, APIConnectOptions, TurnHandlingOptions, llm, vad

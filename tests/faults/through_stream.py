@@ -6,7 +6,8 @@ import asyncio
 import gc
 
 import numpy as np
-from cell import (
+from fault_cases import Case, Moment, Surroundings, surroundings
+from fault_cell import (
     DEADLINE,
     KEY,
     LEAD,
@@ -20,7 +21,6 @@ from cell import (
     Turn,
     local_model,
 )
-from fault_cases import Case, Moment, Surroundings, surroundings
 from leftovers import Left
 from log_book import LogBook
 
