@@ -24,26 +24,38 @@ from pipecat.processors.frame_processor import FrameProcessorSetup
 from eot_core.models.base import ModelError
 
 _PATIENCE = 0.2
-"""Seconds of audio that are kept back at the start, while another VAD may still announce itself. Announcements follow
-StartFrame through the pipeline at once; audio that was kept back is heard then, so nothing is lost."""
+"""Seconds of audio, from the moment in which the aggregator is known to have started, in which another VAD may still
+announce itself. It does so when it starts, so its announcement is on its way by then."""
+_LONGEST = 2.0
+"""Seconds of audio after which nothing is waited for any more: nobody adopted the strategy. What was kept back until
+then is heard then, so nothing is lost."""
 
 
 class OwnVAD:
     """Pipecat's VAD controller, started when it is clear that it is needed."""
 
-    def __init__(self, analyzer: VADAnalyzer | Literal["auto"], broadcast: Callable[..., Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        analyzer: VADAnalyzer | Literal["auto"],
+        broadcast: Callable[..., Awaitable[None]],
+        has_started: Callable[[], bool],
+    ) -> None:
         """
         Args:
-            analyzer: what to run; "auto": :class:`EOTVADAnalyzer`, after :data:`_PATIENCE`.
+            analyzer: what to run; "auto": :class:`EOTVADAnalyzer`, unless another VAD announces itself.
             broadcast: sends a frame both ways, given its class and fields.
+            has_started: whether the rest of the pipeline has, so that it would have announced a VAD of its own.
         """
         self.automatic = analyzer == "auto"
         self._analyzer = None if isinstance(analyzer, str) else analyzer
         self._broadcast = broadcast
+        self._has_started = has_started
         self._setup: FrameProcessorSetup | None = None
         self._controller: VADController | None = None
         self._kept: list[InputAudioRawFrame] = []
         self._kept_seconds = 0.0
+        self._started_at: float | None = None
+        self._speaking = False
         self._failed = False
 
     async def setup(self, setup: FrameProcessorSetup) -> None:
@@ -54,6 +66,13 @@ class OwnVAD:
         """The session is over: silence from now on means nothing."""
         if self._controller is not None:
             await self._controller.stop()
+
+    async def give_way(self) -> None:
+        """Another VAD is there. Speech that this one has reported is taken back: the other reports it from now on."""
+        if self._speaking and self._analyzer is not None:
+            self._speaking = False
+            await self._broadcast(VADUserStoppedSpeakingFrame, stop_secs=0.0)
+        await self.cleanup()
 
     async def cleanup(self) -> None:
         """Release the VAD and its thread."""
@@ -71,7 +90,10 @@ class OwnVAD:
             return
         self._kept.append(frame)
         self._kept_seconds += frame.num_frames / max(1, frame.sample_rate)
-        if not self.automatic or self._kept_seconds >= _PATIENCE:
+        if self._started_at is None and self._has_started():
+            self._started_at = self._kept_seconds
+        waited = 0.0 if self._started_at is None else self._kept_seconds - self._started_at
+        if not self.automatic or waited >= _PATIENCE or self._kept_seconds >= _LONGEST:
             await self._start(self._setup)
 
     async def _start(self, setup: FrameProcessorSetup) -> None:
@@ -98,10 +120,12 @@ class OwnVAD:
 
     async def _on_started(self, controller: VADController) -> None:
         assert self._analyzer is not None
+        self._speaking = True
         await self._broadcast(VADUserStartedSpeakingFrame, start_secs=self._analyzer.params.start_secs)
 
     async def _on_stopped(self, controller: VADController) -> None:
         assert self._analyzer is not None
+        self._speaking = False
         await self._broadcast(VADUserStoppedSpeakingFrame, stop_secs=self._analyzer.params.stop_secs)
 
     async def _on_activity(self, controller: VADController) -> None:

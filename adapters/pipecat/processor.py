@@ -105,7 +105,9 @@ class TurnDetectorProcessor(UserTurnProcessor):
             user_idle_timeout=user_idle_timeout,
             name=name,
         )
-        self._own_vad: OwnVAD | None = None if vad_analyzer is None else OwnVAD(vad_analyzer, self._broadcast_vad)
+        self._own_vad: OwnVAD | None = None
+        if vad_analyzer is not None:
+            self._own_vad = OwnVAD(vad_analyzer, self._broadcast_vad, lambda: self._emits or self._strategy.active)
         self._warned = False
 
     @property
@@ -220,7 +222,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
         if self._own_vad is not None and self._own_vad.automatic:
             logger.debug(f"{self}: the pipeline has a VAD; none is run here")
             vad, self._own_vad = self._own_vad, None
-            await vad.cleanup()
+            await vad.give_way()
 
 
 def _stop_timeout(given: float | None, max_delay: float) -> float:

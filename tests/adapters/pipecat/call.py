@@ -21,6 +21,7 @@ from pipecat.frames.frames import (
     STTMetadataFrame,
     SystemFrame,
     TranscriptionFrame,
+    UninterruptibleFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -79,22 +80,23 @@ class _Mark(SystemFrame):
 
 
 @dataclass
-class _DataMark(DataFrame):
+class _DataMark(DataFrame, UninterruptibleFrame):  # an interruption clears the other ones away
     reached: asyncio.Event
 
 
 class Tap(FrameProcessor):
     """Notes what passes, and when."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, is_end: bool) -> None:
         super().__init__()
         self._clock = clock
+        self._is_end = is_end
         self.down: list[tuple[float, Frame]] = []
         self.up: list[tuple[float, Frame]] = []
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
-        if isinstance(frame, _Mark | _DataMark):
+        if self._is_end and isinstance(frame, _Mark | _DataMark):
             frame.reached.set()
         seen = self.down if direction is FrameDirection.DOWNSTREAM else self.up
         if not isinstance(frame, StartFrame | EndFrame):
@@ -123,7 +125,7 @@ class Call:
     ) -> None:
         self.clock = clock
         self.strategy = strategy
-        self.source, self.sink = Tap(clock), Tap(clock)
+        self.source, self.sink = Tap(clock, is_end=False), Tap(clock, is_end=True)
         self.turns: list[tuple[float, str | None]] = []
         self.started: list[float] = []
         self.inferences = 0
@@ -160,7 +162,9 @@ class Call:
     def _on_inference(self, *_: Any) -> None:
         self.inferences += 1
 
-    def _on_stopped(self, _aggregator: Any, _strategy: Any, message: Any) -> None:
+    def _on_stopped(self, _aggregator: Any, strategy: Any, message: Any) -> None:
+        # Without a strategy it was the controller, out of patience: no test here means that.
+        assert strategy is not None, "no strategy ended the turn"
         self.turns.append((self.clock.now(), message.content))
 
     async def __aenter__(self) -> Call:

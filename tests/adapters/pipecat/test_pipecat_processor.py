@@ -9,6 +9,7 @@ import pytest
 from call import Call, Script, detector, final, sound, stt_metadata
 from loguru import logger
 from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
@@ -140,11 +141,62 @@ async def test_a_vad_that_is_there_already_is_the_only_one(where: str, kind: typ
         before.insert(0, VADProcessor(vad_analyzer=kind()))
     async with Call(clock=clock, before=before, params=params) as call:
         call.listen(processor.strategy)
+        await call.settle()  # audio in no time at all would be faster than the announcement of the other VAD
         await call.send(*frames(silence(0.5), word(), silence(0.6)))
         await call.until(lambda: call.predictions)
         assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
         assert len(call.sink.of(VADUserStoppedSpeakingFrame)) == 1
         assert len([f for f in call.sink.of(SpeechControlParamsFrame) if f.vad_params]) == 1
+
+
+async def test_a_vad_that_announces_itself_late_takes_over() -> None:
+    clock = ManualClock()
+    processor = make(clock)
+    async with Call(clock=clock, before=[processor]) as call:
+        call.listen(processor.strategy)
+        await call.settle()
+        await call.send(*frames(silence(0.5), word()[:9000]))
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+        await call.send(SpeechControlParamsFrame(vad_params=VADParams()))
+        assert len(call.sink.of(VADUserStoppedSpeakingFrame)) == 1  # nobody is left to say it
+        await call.send(*frames(word(), silence(0.6), word(), silence(0.6)))
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+        await call.utter()
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 2
+
+
+async def test_where_nobody_adopts_the_strategy_the_vad_is_run_all_the_same() -> None:
+    clock = ManualClock()
+    params = LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies())
+    async with Call(clock=clock, before=[make(clock)], params=params) as call:
+        await call.send(*frames(silence(0.5), word(), silence(0.6)))
+        assert call.sink.of(VADUserStartedSpeakingFrame) == []
+        await call.send(*frames(silence(0.5)))
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1  # what was kept back is heard
+
+
+async def test_a_vad_of_the_users_own_is_run_here_at_once() -> None:
+    clock = ManualClock()
+    processor = make(clock, vad_analyzer=SileroVADAnalyzer())
+    async with Call(clock=clock, before=[processor]) as call:
+        await call.send(*sound(0.02), SpeechControlParamsFrame(vad_params=VADParams()))
+        assert len([f for f in call.sink.of(SpeechControlParamsFrame) if f.vad_params]) == 2
+        await call.send(*frames(silence(0.5), word(), silence(0.6)))
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+
+
+async def test_no_vad_on_this_machine(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from eot_core.vad import silero
+
+    monkeypatch.setattr(silero, "_FILES", ())
+    clock = ManualClock()
+    async with Call(clock=clock, before=[make(clock)]) as call:
+        await call.settle()
+        await call.send(*frames(silence(1.0), word()))
+        await call.utter_without_prediction()
+    (line,) = [line for line in log if line.startswith("ERROR")]
+    assert "the pipeline has no VAD, and ours cannot be loaded" in line
+    assert "pip install" in line
 
 
 async def test_no_vad_where_none_is_wanted() -> None:
