@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from . import telemetry
 from .audio import AudioFormatError, check_sample_rate, to_pcm
 from .clock import Clock, TimerHandle
 from .effects import (
@@ -283,6 +284,7 @@ class DetectorStream:
             self._emit("prediction", prediction)
 
     def _emit(self, event: str, payload: object) -> None:
+        telemetry.record(payload)
         self._emitter.emit(event, payload)
         if self._parent is not None:
             self._parent.emit(event, payload)
