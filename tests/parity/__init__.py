@@ -1,0 +1,1 @@
+"""The same calls through a real LiveKit session and a real Pipecat pipeline: ``python -m tests.parity``."""

@@ -1,0 +1,77 @@
+"""``python -m tests.parity``: play every trace on both frameworks, print the table, fail where they disagree."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from . import virtual_time
+
+virtual_time.install()  # before the frameworks take a reference to the time
+
+from loguru import logger  # noqa: E402
+
+from . import compare, on_livekit, on_pipecat, report, table  # noqa: E402
+from .trace import Played, Trace  # noqa: E402
+from .traces import TRACES  # noqa: E402
+
+
+def play(trace: Trace) -> tuple[Played, Played]:
+    """A trace on LiveKit and on Pipecat, one after the other."""
+    on: Callable[[Callable[[], Coroutine[Any, Any, Played]]], Played] = virtual_time.run
+    if trace.real_time:
+        on = _in_real_time
+    return on(lambda: on_livekit.play(trace)), on(lambda: on_pipecat.play(trace))
+
+
+def _in_real_time(work: Callable[[], Coroutine[Any, Any, Played]]) -> Played:
+    return asyncio.run(work())
+
+
+def main() -> int:
+    """Returns the exit status: 1 where the frameworks disagree."""
+    options = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__)
+    options.add_argument("--only", metavar="TEXT", help="traces whose name contains this")
+    options.add_argument("--json", metavar="FILE", type=Path, help="write what came out, for the tests")
+    options.add_argument("--docs", metavar="FILE", type=Path, help="write the page of the documentation")
+    options.add_argument("--verbose", action="store_true", help="with the logs of both frameworks")
+    given = options.parse_args()
+    if not given.verbose:
+        logger.remove()
+        for name in ("livekit", "eot_core", "adapters"):
+            logging.getLogger(name).propagate = False
+            logging.getLogger(name).addHandler(logging.NullHandler())
+
+    rows, found, skipped = [], {}, {}
+    for trace in TRACES:
+        if given.only is not None and given.only not in trace.id:
+            continue
+        if trace.skipped_because is not None:
+            skipped[trace.id] = trace.skipped_because
+            continue
+        livekit, pipecat = play(trace)
+        rows += compare.rows(trace, livekit, pipecat)
+        found[trace.id] = compare.disagreements(trace, livekit, pipecat)
+
+    print(table.plain(rows))
+    for name, why in skipped.items():
+        print(f"skipped: {name}: {why}")
+    for name, differences in found.items():
+        for difference in differences:
+            print(f"DIFFERENT: {name}: {difference}")
+    print(report.summary(rows, len(found), sum(bool(d) for d in found.values())))
+    if given.json is not None:
+        given.json.write_text(json.dumps({"found": found, "skipped": skipped}))
+    if given.docs is not None:
+        given.docs.write_text(report.page(rows, len(found), sum(bool(d) for d in found.values())))
+    return 1 if any(found.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
