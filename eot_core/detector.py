@@ -14,7 +14,7 @@ from .audio import check_sample_rate
 from .clock import Clock, LoopClock
 from .cloud import CLOUD_MODEL, DEFAULT_CONNECT_TIMEOUT, CloudOptions, Headers, check_url, select
 from .effects import Route
-from .emitter import Emitter
+from .emitter import Emitter, Observable
 from .models.base import ModelSpec
 from .options import FallbackOptions, check_bool, check_seconds
 from .session import DetectorSession, SessionOptions
@@ -36,7 +36,7 @@ DEFAULT_PREDICTION_TIMEOUT = 1.0
 _VERSIONS = {"v1": CLOUD_MODEL, "v1-mini": "turn-detector-v1-mini"}
 
 
-class TurnDetector:
+class TurnDetector(Observable):
     """Decides when the user has finished speaking. One for an application; :meth:`stream` for each conversation.
 
     Constructing one loads no weights and opens no connection.
@@ -267,23 +267,6 @@ class TurnDetector:
             from .models.handle import model_handle
 
             model_handle(self._local).warm_up()
-
-    def on(self, event: str, listener: Callable[[Any], object]) -> Callable[[Any], object]:
-        """Listen to all streams: "prediction", "fallback" or "backchannel_opportunity". Returns the listener.
-
-        Raises:
-            ValueError: there is no such event.
-            TypeError: the listener cannot be called.
-        """
-        return self._emitter.on(event, listener)
-
-    def off(self, event: str, listener: Callable[[Any], object]) -> None:
-        """Stop listening.
-
-        Raises:
-            ValueError: there is no such event.
-        """
-        self._emitter.off(event, listener)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

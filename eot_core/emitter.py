@@ -22,12 +22,7 @@ class Emitter:
         self._listeners: dict[str, list[Listener]] = {}
 
     def on(self, event: str, listener: Listener) -> Listener:
-        """Call ``listener`` with the event object each time. Returns it.
-
-        Raises:
-            ValueError: there is no such event.
-            TypeError: the listener cannot be called.
-        """
+        """See :meth:`Observable.on`."""
         _check(event)
         if not callable(listener):
             raise TypeError(f"listener must be callable, got {type(listener).__name__}")
@@ -35,11 +30,7 @@ class Emitter:
         return listener
 
     def off(self, event: str, listener: Listener) -> None:
-        """No longer call it; harmless where it was not listening.
-
-        Raises:
-            ValueError: there is no such event.
-        """
+        """See :meth:`Observable.off`."""
         _check(event)
         listeners = self._listeners.get(event, [])
         if listener in listeners:
@@ -52,6 +43,29 @@ class Emitter:
                 listener(payload)
             except Exception:
                 logger.exception("a listener for %r raised", event)
+
+
+class Observable:
+    """Something that has listeners."""
+
+    _emitter: Emitter
+
+    def on(self, event: str, listener: Listener) -> Listener:
+        """Listen: "prediction", "fallback" or "backchannel_opportunity". Returns the listener.
+
+        Raises:
+            ValueError: there is no such event.
+            TypeError: the listener cannot be called.
+        """
+        return self._emitter.on(event, listener)
+
+    def off(self, event: str, listener: Listener) -> None:
+        """Stop listening; harmless where it was not listening.
+
+        Raises:
+            ValueError: there is no such event.
+        """
+        self._emitter.off(event, listener)
 
 
 def _check(event: str) -> None:

@@ -25,7 +25,7 @@ from .effects import (
     StopInference,
     Warn,
 )
-from .emitter import Emitter
+from .emitter import Emitter, Observable
 from .events import FallbackOccurred, Outcome, Prediction
 from .session import DetectorSession
 from .thresholds import Overrides, Thresholds
@@ -65,7 +65,7 @@ class _Sink:
             stream._run(stream._session.on_failed(stream._clock.now(), self._route, reason, retryable=retryable))
 
 
-class DetectorStream:
+class DetectorStream(Observable):
     """One conversation. Made by :meth:`TurnDetector.stream`, used on one event loop, closed with :meth:`aclose`.
 
     No method raises and no future holds an exception: audio that cannot be understood is reported once to the log
@@ -221,23 +221,6 @@ class DetectorStream:
         self._run(self._session.close())
         while self._closing:
             await asyncio.wait(set(self._closing))
-
-    def on(self, event: str, listener: Callable[[Any], object]) -> Callable[[Any], object]:
-        """Listen: "prediction", "fallback" or "backchannel_opportunity". Returns the listener.
-
-        Raises:
-            ValueError: there is no such event.
-            TypeError: the listener cannot be called.
-        """
-        return self._emitter.on(event, listener)
-
-    def off(self, event: str, listener: Callable[[Any], object]) -> None:
-        """Stop listening.
-
-        Raises:
-            ValueError: there is no such event.
-        """
-        self._emitter.off(event, listener)
 
     # -- carrying out ---------------------------------------------------------------------------------------------
 
