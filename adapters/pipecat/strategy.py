@@ -296,12 +296,13 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         if self._pause is not None or self._speaking:
             await self._maybe_end_turn()
             return
-        # Speech that the VAD did not hear: the turn ends when nothing more is written for as long as the STT may take.
+        # Speech that the VAD did not hear, or that was written after its turn: the turn ends when nothing more is written
+        # for as long as the STT may take, and not before the delay that LiveKit waits then too.
         if frame.finalized and await self._maybe_end_turn():
             return
         self._drop()
         self._complete = True
-        until = self._clock.now() + max(0.0, self._gate.latency - self._stop_secs)
+        until = self._clock.now() + max(self.endpointing.min_delay, self._gate.latency - self._stop_secs)
         self._gate.expect_more(until)
         self._task = self.create_task(self._wait(until))
 
