@@ -8,6 +8,7 @@ import os
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .audio import check_sample_rate
@@ -15,6 +16,7 @@ from .clock import Clock, LoopClock
 from .cloud import CLOUD_MODEL, DEFAULT_CONNECT_TIMEOUT, CloudOptions, Headers, check_url, select
 from .effects import Route
 from .emitter import Emitter, Observable
+from .endpointing import EndpointingOptions
 from .models.base import ModelSpec
 from .options import FallbackOptions, check_bool, check_seconds
 from .session import DetectorSession, SessionOptions
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     import ssl as ssl_module
 
     import aiohttp
+
+    from .operating_points import OperatingPoint
 
 logger = logging.getLogger("eot_core")
 
@@ -61,6 +65,9 @@ class TurnDetector(Observable):
         headers: Headers | None = None,
         fallback: FallbackOptions | None = None,
         fallback_model: str | os.PathLike[str] | ModelSpec | None = None,
+        operating_point: str | OperatingPoint | None = None,
+        calibration: str | os.PathLike[str] | None = None,
+        endpointing: EndpointingOptions | None = None,
         clock: Clock | None = None,
     ) -> None:
         """
@@ -84,11 +91,17 @@ class TurnDetector(Observable):
             headers: more headers for the handshake, or a function that gives them.
             fallback: the finer points of ``local_fallback``.
             fallback_model: the local model that takes over from the cloud. None: the default local model.
+            operating_point: "quick", "balanced", "patient", or an :class:`~eot_core.operating_points.OperatingPoint`:
+                threshold and delays for whichever model and language is active, also after a fallback. An explicit
+                ``unlikely_threshold`` or ``endpointing`` goes before it. None: the calibrated threshold and the
+                framework's own delays.
+            calibration: a file that ``eot tune`` wrote, to take operating points from; alone it means "balanced".
+            endpointing: the delays; None: the operating point's, or the framework's own.
             clock: time and timers; None: those of the event loop.
 
         Raises:
             ValueError: an argument is out of range, a name is unknown, ``version`` and ``model`` disagree, or the cloud
-                is pinned and credentials are missing.
+                is pinned and credentials are missing; nothing was measured of the model for the operating point.
             TypeError: an argument is of the wrong type.
             ModelLicenseError: the model's licence does not allow it to run here (a ValueError too).
         """
@@ -137,6 +150,10 @@ class TurnDetector(Observable):
             self._local = self._resolve_model(self._default_local_model() if chosen is None else chosen)
         if self._cloud is None and not self._fallback.enabled:
             logger.warning("local_fallback=False has no effect: %s runs locally by design", self.model)
+        if endpointing is not None and not isinstance(endpointing, EndpointingOptions):
+            raise TypeError(f"endpointing must be EndpointingOptions, got {type(endpointing).__name__}")
+        self._endpointing = endpointing
+        self._point = self._check_point(operating_point, calibration)
         self._warn_overrides(self._overrides, self._backchannel_overrides)
 
     # -- for adapters to override ---------------------------------------------------------------------------------
@@ -192,6 +209,13 @@ class TurnDetector(Observable):
         if self._cloud is not None:
             options["sample_rate"] = self._cloud.sample_rate
             options["fallback_model"] = self._local.name if self._local else None
+        if self._point is not None:
+            options["operating_point"] = self._point.description
+        if self._endpointing is not None:
+            options["endpointing"] = {
+                "min_delay": self._endpointing.min_delay,
+                "max_delay": self._endpointing.max_delay,
+            }
         if self._overrides is not None:
             options["threshold_overrides"] = _plain(self._overrides)
         if self._backchannel_overrides is not None:
@@ -221,6 +245,8 @@ class TurnDetector(Observable):
                 local=self._local,
                 prediction_timeout=self._prediction_timeout,
                 fallback=fallback,
+                operating_point=self._point,
+                endpointing=self._endpointing,
             ),
             self._thresholds(),
             session_id=f"eot_{uuid.uuid4().hex[:12]}",
@@ -269,6 +295,26 @@ class TurnDetector(Observable):
             model_handle(self._local).warm_up()
 
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _check_point(
+        self, operating_point: str | OperatingPoint | None, calibration: str | os.PathLike[str] | None
+    ) -> OperatingPoint | None:
+        if operating_point is None and calibration is None:
+            return None
+        from .operating_points import OperatingPoint
+
+        point = OperatingPoint.parse("balanced" if operating_point is None else operating_point)
+        if calibration is not None:
+            point = replace(point, calibration=calibration)
+        point.resolve(self.model)
+        if self._local is not None and not point.knows(self._local.name):
+            logger.warning(
+                "no operating point was measured for %s: if it takes over from %s, its calibrated threshold and the "
+                "framework's own delays hold",
+                self._local.name,
+                self.model,
+            )
+        return point
 
     def _thresholds(self) -> Thresholds:
         calibration: Calibration | None = None

@@ -102,6 +102,15 @@ class OperatingPoint:
             raise ValueError(f"operating_point must be one of {', '.join(get_args(Name))}, got {value!r}")
         return cls(value)  # type: ignore[arg-type]  # checked just now
 
+    @property
+    def description(self) -> str:
+        """In short, for a report: "quick", "max_cutoff_rate=0.05"."""
+        if self.name is not None:
+            return self.name
+        if self.max_cutoff_rate is not None:
+            return f"max_cutoff_rate={self.max_cutoff_rate:g}"
+        return f"max_latency={self.max_latency:g}"
+
     def knows(self, model: str) -> bool:
         """Whether anything was measured for ``model`` (a full name)."""
         return self._policies(model) is not None

@@ -13,7 +13,8 @@ Methods take the current time (monotonic seconds) and return the effects that th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from .effects import (
     CloseTransport,
@@ -28,6 +29,7 @@ from .effects import (
     StopInference,
     Warn,
 )
+from .endpointing import DETECTOR_MIN_DELAY, EndpointingOptions
 from .events import BackchannelOpportunity, FallbackOccurred, Outcome, Prediction
 from .languages import LanguageTracker
 from .models.base import ModelSpec, PcmArray
@@ -35,6 +37,9 @@ from .options import FallbackOptions
 from .thresholds import Overrides, Thresholds, is_usable
 from .transports.base import Answer, Calibration, InferenceRequest
 from .turn_audio import TurnAudio
+
+if TYPE_CHECKING:
+    from .operating_points import OperatingPoint, ResolvedPoint
 
 _PERMANENT = ("http_401", "http_403", "http_404", "invalid_", "protocol_", "tls_")
 """Reasons that another try does not cure."""
@@ -52,6 +57,10 @@ class SessionOptions:
     """Seconds from a request to its deadline."""
     fallback: FallbackOptions = field(default_factory=FallbackOptions)
     """Cloud to local."""
+    operating_point: OperatingPoint | None = None
+    """Threshold and delays for whichever model and language is active; None: the calibrated threshold alone."""
+    endpointing: EndpointingOptions | None = None
+    """Delays that the user gave; they go before the operating point's."""
 
 
 @dataclass(slots=True)
@@ -87,6 +96,7 @@ class DetectorSession:
         self._audio = TurnAudio(options.local.window if options.local else 0.0)
         self._languages = LanguageTracker()
         self._warned: set[str] = set()
+        self._points: dict[tuple[str, str], ResolvedPoint] = {}
         self._opened = False
         self._closed = False
 
@@ -131,7 +141,10 @@ class DetectorSession:
 
     def threshold(self, language: str | None) -> float:
         """Threshold for a language, remembering it; "multi" and None stand for the last language that was named."""
-        value = self.thresholds.lookup(self._languages.resolve(language))
+        key = self._languages.resolve(language)
+        thresholds = self.thresholds
+        point = None if thresholds.is_overridden(key) else self._point(key)
+        value = thresholds.lookup(key) if point is None else point.threshold
         if value is None:
             # A cloud model whose server has said nothing yet, and no override: there is no answer to compare either,
             # only a default of 1.0, which passes any threshold.
@@ -145,6 +158,20 @@ class DetectorSession:
     def supports_language(self, language: str | None) -> bool:
         """Whether the active model was made for the language (see :meth:`Thresholds.supports`)."""
         return self.thresholds.supports(self._languages.resolve(language))
+
+    def endpointing(self, language: str | None) -> EndpointingOptions | None:
+        """Delays for the pause, where the user chose them or an operating point; None: the framework's own hold.
+
+        Those of an operating point are at least :data:`~eot_core.endpointing.DETECTOR_MIN_DELAY`: LiveKit ends no turn
+        before that, and a turn should end at the same moment everywhere.
+        """
+        if self._options.endpointing is not None:
+            return self._options.endpointing
+        point = self._point(self._languages.resolve(language))
+        if point is None:
+            return None
+        low = max(point.options.min_delay, DETECTOR_MIN_DELAY)
+        return replace(point.options, min_delay=low, max_delay=max(low, point.options.max_delay))
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` must be called at the latest."""
@@ -356,6 +383,15 @@ class DetectorSession:
 
     def _may_leave_cloud(self, pending: _Pending) -> bool:
         return pending.route is not Route.LOCAL and self._route is Route.CLOUD and self._has_local()
+
+    def _point(self, language: str) -> ResolvedPoint | None:
+        """The operating point for the model that gave the last answer, or will give the next."""
+        wanted, model = self._options.operating_point, self._model_name(self._answered_by or self._route)
+        if wanted is None or not wanted.knows(model):
+            return None
+        if (model, language) not in self._points:
+            self._points[model, language] = wanted.resolve(model, language)
+        return self._points[model, language]
 
     def _thresholds_for(self, route: Route | None) -> Thresholds:
         local = self._options.local

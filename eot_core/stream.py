@@ -26,6 +26,7 @@ from .effects import (
     Warn,
 )
 from .emitter import Emitter, Observable
+from .endpointing import EndpointingOptions
 from .events import FallbackOccurred, Outcome, Prediction
 from .session import DetectorSession
 from .thresholds import Overrides, Thresholds
@@ -140,6 +141,17 @@ class DetectorStream(Observable):
                 for English.
         """
         return self._session.threshold(language)
+
+    def endpointing(self, language: str | None = None) -> EndpointingOptions | None:
+        """Delays for the pause that the last prediction was for, by the detector's ``endpointing`` or operating point.
+
+        Args:
+            language: as for :meth:`unlikely_threshold`.
+
+        Returns:
+            None where the detector has neither: the framework's own delays hold.
+        """
+        return self._session.endpointing(language)
 
     def backchannel_threshold(self, language: str | None = None) -> float | None:
         """The same for backchannels; None where they are off."""

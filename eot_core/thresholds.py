@@ -107,6 +107,10 @@ class Thresholds:
             return override
         return min(1.0, calibrated * override / meant_for)
 
+    def is_overridden(self, language: str | None) -> bool:
+        """Whether the user gave a threshold for the language (or for every language)."""
+        return _pick(self.overrides, language_key(language) or DEFAULT_LANGUAGE) is not None
+
     def lookup_backchannel(self, language: str | None) -> float | None:
         """Backchannel threshold for a language, 0..1; None where backchannels are off.
 

@@ -21,6 +21,7 @@ from eot_core.effects import (
 )
 from eot_core.events import BackchannelOpportunity, FallbackOccurred, Outcome, Prediction
 from eot_core.models.base import ModelSpec, PcmArray
+from eot_core.operating_points import OperatingPoint
 from eot_core.options import FallbackOptions
 from eot_core.session import DetectorSession, SessionOptions
 from eot_core.thresholds import Thresholds
@@ -59,6 +60,8 @@ class Driver:
         timeout: float = 1.0,
         overrides: object = None,
         backchannel_overrides: object = None,
+        cloud_model: str = "cloud-model",
+        operating_point: OperatingPoint | None = None,
     ) -> None:
         spec = None if no_local else (local or local_spec())
         calibration = None if cloud or spec is None else Calibration(spec.thresholds, spec.default_threshold)
@@ -66,13 +69,14 @@ class Driver:
         self.timeout = timeout
         self.session = DetectorSession(
             SessionOptions(
-                cloud_model="cloud-model" if cloud else None,
+                cloud_model=cloud_model if cloud else None,
                 local=spec,
                 prediction_timeout=timeout,
                 fallback=fallback or FallbackOptions(),
+                operating_point=operating_point,
             ),
             Thresholds(
-                model="cloud-model" if cloud else "local-model",
+                model=cloud_model if cloud else "local-model",
                 calibration=calibration,
                 overrides=overrides,  # type: ignore[arg-type]
                 backchannel_overrides=backchannel_overrides,  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ PUBLIC = {
     "FallbackOccurred",
     "FallbackOptions",
     "ModelSpec",
+    "OperatingPoint",
     "Outcome",
     "Prediction",
     "Thresholds",
