@@ -274,14 +274,14 @@ class TestLabelsAreListenedTo:
         write_wav(tmp_path / "good.wav", spoken)
         write_wav(tmp_path / "noise.wav", np.random.default_rng(0).integers(-300, 300, len(spoken)).astype(np.int16))
         silent = {"start": begins + 5.7, "end": begins + 6.4 + 1.2}
-        good, wrong = [silent], [{"start": begins + 0.75, "end": begins + 1.75}, silent]
+        good, wrong = [silent], [{"start": begins + 2.25, "end": begins + 3.25}, silent]
         rows = [row("good", "good.wav", good), row("wrong", "good.wav", wrong), row("noise", "noise.wav", good)]
         path = write_rows(tmp_path / "r.jsonl", rows)
         cache = tmp_path / "cache"
         for _ in range(2):  # the second time from the cache
             result, problems = scored(path, ElapsedScorer(), options=ScoringOptions(), cache=cache)
             assert problems.messages("good") == []
-            assert "silence_spans[0] (2.00 to 3.00 s) sounds like speech" in problems.messages("wrong")[0]
+            assert "silence_spans[0] (3.50 to 4.50 s) sounds like speech" in problems.messages("wrong")[0]
             assert "no speech is heard before its end of turn" in problems.messages("noise")[0]
             # The one is counted all the same, the other is not.
             assert [p.item.id for p in result.pauses] == ["good", "wrong", "wrong"]
