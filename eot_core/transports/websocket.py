@@ -245,6 +245,8 @@ class WebSocketTransport:
                 ws = await self._connect(session)
             finally:
                 self._connecting = False
+            connection = ws._response.connection
+            socket_transport = None if connection is None else connection.transport
             self._connected = True
             try:
                 await self._exchange(ws, ClientProtocol())
@@ -252,7 +254,12 @@ class WebSocketTransport:
                 self._report_failure(failure)  # at once: closing may take a second
             finally:
                 self._connected = False
-                await ws.close()
+                try:
+                    await ws.close()
+                finally:
+                    # Closed with unsent data, it would wait for a far end that does not read, for good.
+                    if socket_transport is not None:
+                        socket_transport.abort()
         finally:
             if own is not None:
                 await own.close()

@@ -190,9 +190,17 @@ class FarEnd:
         self._receive_buffer = receive_buffer
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[Connection] = set()
         self.connections: list[Connection] = []
         self.arrived = asyncio.Event()
         self.port = 0
+
+    @property
+    def descriptors(self) -> set[int]:
+        """Of the sockets at this end."""
+        sockets = list(self._server.sockets) if self._server is not None else []
+        sockets += [each.writer.get_extra_info("socket") for each in self._open]
+        return {each.fileno() for each in sockets}
 
     @property
     def url(self) -> str:
@@ -234,6 +242,7 @@ class FarEnd:
 
     async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
+        self._open.add(connection)
         try:
             if self._read_request:
                 await connection.read_request()
@@ -245,6 +254,7 @@ class FarEnd:
         finally:
             connection.gone.set()
             writer.close()
+            self._open.discard(connection)
 
 
 def frame(opcode: int, payload: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,27 @@ class Left:
     def now(cls) -> Left:
         return cls(frozenset(asyncio.all_tasks()), frozenset(threading.enumerate()), frozenset(_descriptors()))
 
-    def more(self) -> list[str]:
-        """What there is now that was not there then."""
+    def more(self, *, except_tasks: str | None = None, except_descriptors: Collection[int] = ()) -> list[str]:
+        """What there is now that was not there then.
+
+        Args:
+            except_tasks: tasks whose name begins so are somebody else's.
+            except_descriptors: numbers of somebody else's.
+        """
         now = Left.now()
+        tasks = [
+            task
+            for task in now.tasks - self.tasks
+            if except_tasks is None or not task.get_name().startswith(except_tasks)
+        ]
         return [
-            *(f"task {task!r}" for task in now.tasks - self.tasks),
+            *(f"task {task!r}" for task in tasks),
             *(f"thread {thread!r}" for thread in now.threads - self.threads if thread.name not in _SHARED),
-            *(f"descriptor {name}" for name in now.descriptors - self.descriptors),
+            *(
+                f"descriptor {name}"
+                for name in now.descriptors - self.descriptors
+                if int(name.split()[0]) not in except_descriptors
+            ),
         ]
 
 

@@ -426,3 +426,25 @@ async def test_cancelling_aclose_leaves_nothing_that_a_second_one_does_not_end()
             await closing
         await transport.aclose()
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("eot")]
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_what_a_far_end_does_not_read_is_given_up_with_its_socket(given: bool) -> None:
+    """A transport that is closed with unsent data would wait for the far end, for good."""
+
+    async def stall(connection: Connection) -> None:
+        await connection.accept()
+        await connection.receive()
+        await connection.send(created())
+        await asyncio.Event().wait()
+
+    async with aiohttp.ClientSession() as http, FarEnd(stall, receive_buffer=4096) as far:
+        before = Left.now()
+        transport, sink = make(far.url, http_session=http if given else None)
+        transport.open(sink)
+        await eventually(lambda: sink.ready)
+        while not sink.failures:
+            transport.push_audio(tone(1.0), 1.0)
+            await asyncio.sleep(0)
+        await transport.aclose()
+        await eventually(lambda: not before.more(except_tasks="far end", except_descriptors=far.descriptors))
