@@ -54,7 +54,8 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
         """
         Args:
             detector: what to ask; it stays the caller's. None: ``TurnDetector()``.
-            endpointing: the delays; None: 0.3 and 2.5 s, as on LiveKit.
+            endpointing: the delays; None: those of the detector's ``endpointing`` or operating point, else 0.3 and
+                2.5 s, as on LiveKit.
             language: BCP-47 tag that is spoken; None: unknown (English is assumed).
             vad_stop_secs: seconds of silence after which your VAD reports the end of speech (its ``stop_secs``).
             sample_rate: of the audio in Hz; None: the pipeline's.
@@ -70,7 +71,7 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
         forward_core_log()
         self._detector = detector if detector is not None else TurnDetector()
         self._endpointer = Endpointer(endpointing)
-        self._judge = Judge(type(self).__name__, self._endpointer)
+        self._judge = Judge(type(self).__name__, self._endpointer, follows_detector=endpointing is None)
         self._language = language
         self._vad_stop_secs = check_seconds(vad_stop_secs, "vad_stop_secs")
         self._given_clock = clock
@@ -100,12 +101,12 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
             COMPLETE once, when the turn is over; the strategy then asks :meth:`analyze_end_of_turn` for the metrics.
         """
         stream, clock = self._open()
+        if is_speech and not self._speaking:
+            self._speaking = self._speech_triggered = True
+            stream.cancel()
+            self._forget_pause()
         stream.push_audio(buffer, self.sample_rate)
         if is_speech:
-            if not self._speaking:
-                self._speaking = self._speech_triggered = True
-                stream.cancel()
-                self._forget_pause()
             return EndOfTurnState.INCOMPLETE
         self._speaking = False
         decision = self._decision(stream, clock)

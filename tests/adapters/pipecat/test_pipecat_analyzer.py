@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -120,6 +121,43 @@ async def test_it_tells_its_delays_and_takes_a_language() -> None:
         await call.speak(0.02, level=1)
         await call.until(lambda: call.turns)
         assert call.sink.of(MetricsFrame)[0].data[0].threshold == 0.6
+
+
+async def test_complete_is_said_once_and_not_again_before_the_next_speech() -> None:
+    clock = ManualClock()
+    script = Script()
+    analyzer = TurnDetectorAnalyzer(detector=detector(script, clock), clock=clock)
+    analyzer.set_sample_rate(16_000)
+    said = []
+    for spoken in (True, False):
+        analyzer.append_audio(b"\x01\x00" * 1600, spoken)
+        if spoken:
+            await analyzer.analyze_end_of_turn()
+            clock.advance(0.2)
+    while not script.seen or EndOfTurnState.COMPLETE not in said:
+        said.append(analyzer.append_audio(b"\x01\x00" * 320, False))
+        await asyncio.sleep(0.002)
+    state, metrics = await analyzer.analyze_end_of_turn()
+    assert state is EndOfTurnState.COMPLETE
+    assert metrics is not None
+    for _ in range(5):
+        assert analyzer.append_audio(b"\x01\x00" * 320, False) is EndOfTurnState.INCOMPLETE
+    await analyzer.cleanup()
+
+
+async def test_the_next_turn_does_not_hear_the_one_before() -> None:
+    clock = ManualClock()
+    script = Script()
+    analyzer = TurnDetectorAnalyzer(detector=TurnDetector(model=script.spec(pre_speech=0.2), clock=clock), clock=clock)
+    async with call_with(analyzer, clock, wait_for_transcript=False) as call:
+        for turn in (1, 2):
+            await call.speak(1.0)
+            await call.utter_without_prediction()
+            await hear_answer(call, script, turn)
+            await call.advance(0.2)
+            await call.speak(0.02, level=1)
+            await call.until(lambda turn=turn: len(call.turns) == turn)
+    assert [len(pcm) for pcm in script.seen] == [4800, 4800]  # 0.2 s before the onset, and 0.1 s of speech
 
 
 async def test_it_may_be_used_again_after_cleanup() -> None:

@@ -16,6 +16,7 @@ from pipecat.frames.frames import (
     InterruptionFrame,
     ServiceMetadataFrame,
     SpeechControlParamsFrame,
+    STTMetadataFrame,
     TextFrame,
     TranscriptionFrame,
     UserStartedSpeakingFrame,
@@ -165,6 +166,18 @@ async def test_a_vad_that_announces_itself_late_takes_over() -> None:
         assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 2
 
 
+async def test_a_vad_that_does_not_announce_itself_takes_over_when_it_speaks() -> None:
+    clock = ManualClock()
+    processor = make(clock)
+    async with Call(clock=clock, before=[processor]) as call:
+        await call.settle()
+        await call.send(*frames(silence(0.5)))
+        await call.start_speaking()
+        await call.send(*frames(word(), silence(0.6)))
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+        assert call.sink.of(VADUserStoppedSpeakingFrame) == []
+
+
 async def test_where_nobody_adopts_the_strategy_the_vad_is_run_all_the_same() -> None:
     clock = ManualClock()
     params = LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies())
@@ -240,22 +253,28 @@ async def test_an_aggregator_that_is_not_configured_follows_the_turns_that_are_e
 class _TurnBasedSTT(FrameProcessor):
     """Recommends to take turns by itself, after the pipeline has started."""
 
+    def __init__(self, kind: type[ServiceMetadataFrame]) -> None:
+        super().__init__()
+        self._kind = kind
+
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         await self.push_frame(frame, direction)
         if isinstance(frame, InputAudioRawFrame):
+            more = {"ttfs_p99_latency": 0.4} if self._kind is STTMetadataFrame else {}
             await self.broadcast_frame(
-                ServiceMetadataFrame, service_name="flux", user_turn_strategies=ExternalUserTurnStrategies()
+                self._kind, service_name="flux", user_turn_strategies=ExternalUserTurnStrategies(), **more
             )
 
 
+@pytest.mark.parametrize("kind", [ServiceMetadataFrame, STTMetadataFrame])
 @pytest.mark.parametrize("first", ["processor", "stt"])
 async def test_a_service_that_recommends_to_take_turns_itself_does_not_replace_the_detector(
-    first: str, log: list[str]
+    first: str, kind: type[ServiceMetadataFrame], log: list[str]
 ) -> None:
     clock = ManualClock()
     processor = make(clock)
-    before: list[FrameProcessor] = [processor, _TurnBasedSTT()]
+    before: list[FrameProcessor] = [processor, _TurnBasedSTT(kind)]
     if first == "stt":
         before.reverse()
     async with Call(clock=clock, before=before) as call:
