@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +16,7 @@ from livekit.agents import NOT_GIVEN, NotGivenOr, vad
 from livekit.agents.utils import is_given, log_exceptions
 
 from eot_core.audio import AudioFormatError, check_sample_rate
-from eot_core.cpu import worker_count
-from eot_core.models.base import PcmArray
+from eot_core.models.base import SAMPLE_RATE, PcmArray
 from eot_core.options import check_seconds
 from eot_core.vad import SileroVAD, SpeechEnded, SpeechStarted, VADEvent, VADOptions, WindowScored
 from eot_core.vad.hysteresis import WINDOW, WINDOW_SAMPLES
@@ -27,11 +24,22 @@ from eot_core.vad.stream import VADStream as CoreStream
 
 from .frames import mono
 from .speech_buffer import SpeechBuffer
+from .threads import vad_threads
 
 logger = logging.getLogger("adapters.livekit")
 
 _SLOW = 0.2
 """Seconds behind real time that are worth a warning, as in LiveKit's VAD."""
+
+_IDLE = 1.0
+"""Seconds without any audio, in the middle of speech, that are taken for its end, as in Pipecat's VAD: a transport may
+send nothing while the microphone is muted, and the turn would never end."""
+_SOON_SILENT = 3.0
+"""Seconds of digital silence by which Silero, whatever it has heard, hears none; it takes well under one."""
+
+
+class _Idle(vad.VADStream._FlushSentinel):
+    """Goes the way of the frames, when there have been none for :data:`_IDLE`."""
 
 
 class VAD(vad.VAD):
@@ -161,6 +169,10 @@ class VADStream(vad.VADStream):
 
     Frames may have any length, any rate from 8 to 48 kHz, which may change in mid-stream, and several channels, which
     are averaged. Frames of events are mono at the rate of the newest audio.
+
+    The ``inference_duration`` of START_OF_SPEECH and END_OF_SPEECH is all the time from the end of the window that
+    decided to the event, the rest of its frame included: LiveKit subtracts it, and the silence, to find the true end of
+    speech, from which every delay counts.
     """
 
     def __init__(self, parent: VAD, silero: SileroVAD, options: VADOptions, prefix: float, max_speech: float) -> None:
@@ -168,6 +180,8 @@ class VADStream(vad.VADStream):
         self._options = options
         self._buffer = SpeechBuffer(prefix, max_speech)
         self._core: CoreStream | None = None
+        self._heard = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._complained: set[str] = set()
         super().__init__(parent)
 
@@ -180,34 +194,75 @@ class VADStream(vad.VADStream):
     @log_exceptions(logger=logger)
     async def _main_task(self) -> None:
         loop = asyncio.get_running_loop()
-        core = await loop.run_in_executor(_executor(), self._silero.stream)
+        core = await loop.run_in_executor(vad_threads(), self._silero.stream)
         core.options = self._options
         self._core = core
-        behind = 0.0
-        async for item in self._input_ch:
-            if not isinstance(item, rtc.AudioFrame):
-                core.reset()
-                self._buffer.clear()
-                behind = 0.0
-                continue
-            try:
-                pcm, rate = mono(item), check_sample_rate(item.sample_rate)
-            except (AudioFormatError, AttributeError, TypeError, ValueError) as error:
-                self._complain(f"audio was dropped: {error}")
-                continue
-            began = time.perf_counter()
-            events = await loop.run_in_executor(_executor(), core.push, pcm, rate)
-            took = time.perf_counter() - began
-            behind = max(0.0, behind + took - len(pcm) / rate)
-            if behind > _SLOW:
-                logger.warning("the VAD is slower than real time", extra={"delay": behind})
-                behind = 0.0
-            self._buffer.push(pcm, rate)
-            windows = sum(isinstance(event, WindowScored) for event in events)
-            for event in events:
-                self._event_ch.send_nowait(self._translate(event, rate, took / windows))
+        behind, rate = 0.0, SAMPLE_RATE
+        last_frame_at = time.perf_counter()
+        try:
+            async for item in self._input_ch:
+                self._stop_idle_timer()
+                if isinstance(item, _Idle):
+                    await self._end_of_audio(core, rate, last_frame_at)
+                    continue
+                if not isinstance(item, rtc.AudioFrame):
+                    core.reset()
+                    self._buffer.clear()
+                    behind = self._heard = 0.0
+                    continue
+                try:
+                    pcm, rate = mono(item), check_sample_rate(item.sample_rate)
+                except (AudioFormatError, AttributeError, TypeError, ValueError) as error:
+                    self._complain(f"audio was dropped: {error}")
+                    continue
+                last_frame_at = time.perf_counter()
+                took = await self._hear(core, pcm, rate)
+                behind = max(0.0, behind + took - len(pcm) / rate)
+                if behind > _SLOW:
+                    logger.warning("the VAD is slower than real time", extra={"delay": behind})
+                    behind = 0.0
+                if core.speaking:
+                    self._idle_timer = loop.call_later(_IDLE, self._idle)
+        finally:
+            self._stop_idle_timer()
 
-    def _translate(self, event: VADEvent, rate: int, inference_duration: float) -> vad.VADEvent:
+    async def _hear(self, core: CoreStream, pcm: PcmArray, rate: int, *, since: float | None = None) -> float:
+        """Have a frame scored, and send what follows. Returns how long that took, in seconds.
+
+        ``since``: when the audio really ended, where ``pcm`` is made up; in seconds of ``time.perf_counter``.
+        """
+        began = time.perf_counter()
+        events = await asyncio.get_running_loop().run_in_executor(vad_threads(), core.push, pcm, rate)
+        now = time.perf_counter()
+        self._heard += len(pcm) / rate
+        self._buffer.push(pcm, rate)
+        windows = sum(isinstance(event, WindowScored) for event in events)
+        for event in events:
+            # From the end of the event's window to this moment, so that LiveKit finds the true end of speech.
+            late = now - began + max(0.0, self._heard - event.at)
+            if since is not None and isinstance(event, SpeechEnded):
+                late = now - since - event.silence_duration
+            self._event_ch.send_nowait(self._translate(event, rate, (now - began) / windows, late))
+        return now - began
+
+    async def _end_of_audio(self, core: CoreStream, rate: int, last_frame_at: float) -> None:
+        """There is no audio any more: silence, for all that is known."""
+        window = np.zeros(round(WINDOW * rate), dtype=np.int16)
+        for _ in range(round(_SOON_SILENT / WINDOW)):
+            if not core.speaking:
+                return
+            await self._hear(core, window, rate, since=last_frame_at)
+
+    def _idle(self) -> None:
+        if not self._input_ch.closed:
+            self._input_ch.send_nowait(_Idle())
+
+    def _stop_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    def _translate(self, event: VADEvent, rate: int, inference_duration: float, late: float) -> vad.VADEvent:
         match event:
             case WindowScored():
                 if not event.speaking and event.raw_accumulated_speech == 0.0:
@@ -236,6 +291,7 @@ class VADStream(vad.VADStream):
                     speech_duration=event.speech_duration,
                     silence_duration=0.0,
                     frames=[_frame(self._buffer.speech(), rate)],
+                    inference_duration=late,
                     speaking=True,
                 )
             case SpeechEnded():
@@ -246,6 +302,7 @@ class VADStream(vad.VADStream):
                     speech_duration=event.speech_duration,
                     silence_duration=event.silence_duration,
                     frames=[_frame(self._buffer.speech(), rate)],
+                    inference_duration=late,
                     speaking=False,
                 )
 
@@ -263,27 +320,3 @@ def _frame(pcm: PcmArray, rate: int) -> rtc.AudioFrame:
     return rtc.AudioFrame(
         data=np.ascontiguousarray(pcm).tobytes(), sample_rate=rate, num_channels=1, samples_per_channel=len(pcm)
     )
-
-
-_shared: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
-
-
-def _executor() -> ThreadPoolExecutor:
-    """The threads of this process for every VAD stream. A stream has one job at a time, so the queue is bounded by the
-    number of streams."""
-    global _shared
-    with _lock:
-        if _shared is None:
-            _shared = ThreadPoolExecutor(max_workers=worker_count(), thread_name_prefix="eot-vad")
-        return _shared
-
-
-def _forget_threads() -> None:
-    """A forked child has none of its parent's threads, and may have inherited a lock that nobody will release."""
-    global _shared, _lock
-    _shared, _lock = None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
