@@ -46,12 +46,10 @@ def style(models: list[str], model: str) -> dict[str, Any]:
 
 
 def frontier(result: Benchmark) -> Any:
-    """False cutoffs against latency: the best that each model can do."""
+    """False cutoffs against latency: the best that each model can do. Needs :func:`has_policies`."""
     figure = matplotlib().Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.subplots()
     for model, evaluation in result.overall.items():
-        if not evaluation.families:
-            continue
         points = evaluation.families[0].frontier
         look = style(result.models, model)
         axes.step(
@@ -77,11 +75,10 @@ def frontier(result: Benchmark) -> Any:
 
 
 def budgets(result: Benchmark) -> Any:
-    """The four headline figures of each model, with their intervals."""
+    """The headline figures of each model, with their intervals. Needs :func:`has_policies`."""
     figure = matplotlib().Figure(figsize=(9.6, 0.9 + 0.42 * len(result.overall)), layout="constrained")
-    first = next(iter(result.overall.values()))
-    wanted = [r.budget for r in first.families[0].budgets] if first.families else []
-    for axes, budget in zip(np.atleast_1d(figure.subplots(1, max(1, len(wanted)), sharey=True)), wanted, strict=True):
+    wanted = [r.budget for r in next(iter(result.overall.values())).families[0].budgets]
+    for axes, budget in zip(np.atleast_1d(figure.subplots(1, len(wanted), sharey=True)), wanted, strict=True):
         scale = 100.0 if budget.kind == "latency" else 1.0
         for row, (model, evaluation) in enumerate(result.overall.items()):
             _budget_bar(axes, row, evaluation, budget, scale, style(result.models, model)["color"])
@@ -94,8 +91,6 @@ def budgets(result: Benchmark) -> Any:
 
 
 def _budget_bar(axes: Any, row: int, evaluation: Evaluation, budget: Budget, scale: float, colour: str) -> None:
-    if not evaluation.families:
-        return
     found = next(r for r in evaluation.families[0].budgets if r.budget == budget)
     if found.best is None:
         axes.text(0, row, " none", va="center", fontsize=8)
@@ -140,9 +135,16 @@ def svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
+def has_policies(result: Benchmark) -> bool:
+    """Whether there were holds and ends, so that policies could be tried."""
+    return any(e.families for e in result.overall.values())
+
+
 def write_plots(result: Benchmark, folder: Path) -> list[Path]:
-    """``frontier.png`` and ``budgets.png``; returns where they are."""
-    paths = []
+    """``frontier.png`` and ``budgets.png``; returns where they are. Without holds or ends there is nothing to plot."""
+    paths: list[Path] = []
+    if not has_policies(result):
+        return paths
     for name, figure in (("frontier", frontier(result)), ("budgets", budgets(result))):
         paths.append(folder / f"{name}.png")
         figure.savefig(paths[-1], dpi=140)

@@ -122,7 +122,7 @@ def _brackets(interval: Interval, budget: Budget | None) -> str:
 
 
 def _plots(result: Benchmark, scored: ScoredSet | None) -> Iterator[str]:
-    if not any(e.families for e in result.overall.values()):
+    if not plots.has_policies(result):
         return
     yield '<h2>What can be had</h2><div class="plots">'
     yield plots.svg(plots.frontier(result))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models.tiny_onnx import write_mean_model
+
+from eot_core.evaluation.eot_bench import MODEL_VARIABLE, EotBenchAdapter
+from eot_core.models.base import ModelLicenseError
+from eot_core.models.onnx_file import onnx_file
+
+RATE = 16_000
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> EotBenchAdapter:
+    path = write_mean_model(tmp_path / "level.onnx", ["batch", "samples"], ends_in="Identity")
+    return EotBenchAdapter(onnx_file(path, window=0.5))
+
+
+class TestContract:
+    """As livekit/eot-bench checks and uses an adapter (eot_harness/adapters.py, cli.py, languages.py)."""
+
+    def test_attributes(self, adapter: EotBenchAdapter) -> None:
+        assert adapter.adapter_id == "eot-adapters-level"
+        assert adapter.display_name == "level"
+        assert adapter.score_point == 0.2
+        assert adapter.max_audio_sec == 0.5
+        assert adapter.supports_language("sw")  # a user's model names no languages
+
+    def test_batch(self, adapter: EotBenchAdapter) -> None:
+        def item(level: float, rate: int = RATE, seconds: float = 1.0) -> dict[str, object]:
+            audio = {"array": np.full(round(seconds * rate), level, dtype=np.float32), "sampling_rate": rate}
+            return {"language": "en", "audio": audio, "messages": []}
+
+        scores = adapter.predict_batch([item(0.25), item(0.5, 8000), item(0.75, 48_000), item(0.5, seconds=0.25)])
+        assert scores == pytest.approx([0.25, 0.5, 0.75, 0.25], abs=0.02)
+        assert all(isinstance(score, float) for score in scores)
+        assert adapter.predict_batch([item(0.5, seconds=0.0)]) == [0.0]
+        assert adapter.predict_batch([]) == []
+
+    def test_only_the_newest_audio_counts(self, adapter: EotBenchAdapter) -> None:
+        array = np.concatenate((np.full(RATE, 0.9), np.full(RATE // 2, 0.1))).astype(np.float32)
+        (score,) = adapter.predict_batch([{"audio": {"array": array, "sampling_rate": RATE}}])
+        assert score == pytest.approx(0.1, abs=1e-3)
+
+
+def test_made_by_the_harness_without_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_mean_model(tmp_path / "named.onnx", ["batch", "samples"])
+    monkeypatch.setenv(MODEL_VARIABLE, str(path))
+    assert EotBenchAdapter().adapter_id == "eot-adapters-named"
+    monkeypatch.setenv(MODEL_VARIABLE, "turn-detector-v1-mini")
+    with pytest.raises(ModelLicenseError, match="LiveKit Model License"):
+        EotBenchAdapter()
+
+
+def test_smart_turn_names_its_languages() -> None:
+    pytest.importorskip("pipecat")
+    adapter = EotBenchAdapter("smart-turn-v3.2")
+    assert adapter.supports_language("pt-BR")
+    assert not adapter.supports_language("sw")
+    assert adapter.adapter_id == "eot-adapters-smart-turn-v3.2-2bb026316b14"

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from known_set import TURNS, Problems, row, toy_model, turn, write_known, write_rows, write_wav
+
+from eot_core.evaluation.benchmark import benchmark
+from eot_core.evaluation.dataset import DatasetError, read_dataset
+from eot_core.evaluation.items import ItemError, Span, parse_audio, parse_item, parse_spans
+from eot_core.evaluation.predictions import COLUMNS, is_predictions, read_predictions, write_predictions
+from eot_core.evaluation.scoring import ScoringOptions, score_items
+
+UNCHECKED = ScoringOptions(check_speech=False)
+
+
+def read(path: Path, **how: Any) -> list[str]:
+    return [item.id for item in read_dataset(path, on_problem=Problems(), **how)]
+
+
+class TestJsonl:
+    def test_file_and_folder(self, tmp_path: Path) -> None:
+        path = write_known(tmp_path)
+        assert read(path) == read(tmp_path) == list(TURNS)
+        path.rename(tmp_path / "metadata.jsonl")
+        assert read(tmp_path) == list(TURNS)
+        (tmp_path / "metadata.jsonl").rename(tmp_path / "any.jsonl")
+        assert read(tmp_path) == list(TURNS)
+
+    def test_split_and_language(self, tmp_path: Path) -> None:
+        spans = [{"start": 0.5, "end": 1.0}]
+        rows = [
+            row("a", "a.wav", spans, split="train"),
+            row("b", "b.wav", spans, language="de-DE"),
+            row("c", "c.wav", spans, split=None),
+        ]
+        path = write_rows(tmp_path / "r.jsonl", rows)
+        assert read(path, split="train") == ["a", "c"]  # an item without a split belongs to every one
+        assert read(path, language="de") == ["b"]
+        with pytest.raises(DatasetError, match="no item is left to use"):
+            read(path, language="fr")
+
+    def test_the_splits_that_are_there_are_named(self, tmp_path: Path) -> None:
+        path = write_rows(tmp_path / "r.jsonl", [row("a", "a.wav", [{"start": 0.5, "end": 1.0}], split="train")])
+        with pytest.raises(DatasetError, match="no item is left to use; its splits are train"):
+            read(path, split="dev")
+
+    def test_audiofolder_name(self, tmp_path: Path) -> None:
+        one = row("a", None, [{"start": 0.5, "end": 1.0}], file_name="a.wav")
+        del one["audio"]
+        item = read_dataset(write_rows(tmp_path / "r.jsonl", [one]), on_problem=Problems())[0]
+        assert item.audio.path == tmp_path / "a.wav"
+
+    @pytest.mark.parametrize(("name", "message"), [("none", "no such file or folder"), ("x.txt", "give a .jsonl or")])
+    def test_no_dataset(self, tmp_path: Path, name: str, message: str) -> None:
+        (tmp_path / "x.txt").write_text("x")
+        with pytest.raises(DatasetError, match=message):
+            read(tmp_path / name)
+
+    def test_an_empty_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match=r"holds no dataset: expected turns.jsonl or metadata.jsonl"):
+            read(tmp_path)
+
+    def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
+        (tmp_path / "r.jsonl").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(DatasetError, match="cannot be read"):
+            read(tmp_path / "r.jsonl")
+
+
+class TestItems:
+    def test_cluster(self) -> None:
+        spans = [{"start": 0.5, "end": 1.0}]
+        base = {"id": 7, "language": "en", "audio": "a.wav", "silence_spans": spans}
+        assert parse_item(base, Path()).cluster == "7"
+        assert parse_item({**base, "speaker": "s"}, Path()).cluster == "s"
+        assert parse_item({**base, "speaker": "s", "call": "c"}, Path()).cluster == "c"
+
+    def test_labels(self) -> None:
+        item = parse_item(row("a", "a.wav", [{"start": 0, "end": 1}, {"start": 2, "end": 3}]), Path())
+        assert [item.label(0), item.label(1)] == ["hold", "eot"]
+
+    @pytest.mark.parametrize("value", [-1, "x", float("nan")])
+    def test_turn_start(self, value: Any) -> None:
+        with pytest.raises(ItemError, match="turn_start must be seconds"):
+            parse_item(row("a", "a.wav", [{"start": 5, "end": 6}], turn_start=value), Path())
+
+    def test_spans_in_every_form(self) -> None:
+        want = (Span(0.5, 1.0), Span(2.0, 3.0))
+        assert parse_spans([{"start": 0.5, "end": 1.0}, {"start": 2.0, "end": 3.0}]) == want
+        assert parse_spans([[0.5, 1.0], (2.0, 3.0)]) == want
+        assert parse_spans("[[0.5, 1.0], [2.0, 3.0]]") == want
+        assert parse_spans({"start": [0.5, 2.0], "end": [1.0, 3.0]}) == want
+        with pytest.raises(ItemError, match="is no JSON"):
+            parse_spans("[")
+        with pytest.raises(ItemError, match="begins before the turn does"):
+            parse_spans([[0.5, 1.0]], turn_start=0.6)
+
+    def test_audio_in_every_form(self, tmp_path: Path) -> None:
+        pcm = np.arange(-50, 50, dtype=np.int16)
+        path = write_wav(tmp_path / "a.wav", pcm)
+        forms = [
+            "a.wav",
+            str(path),
+            path.read_bytes(),
+            {"bytes": path.read_bytes(), "path": "elsewhere.wav"},
+            {"bytes": None, "path": "a.wav"},
+            {"array": pcm, "sampling_rate": 16_000},
+            {"array": np.stack([pcm, pcm]).astype(np.float32) / 32_768, "sampling_rate": 16_000},
+        ]
+        for form in forms:
+            ref = parse_audio(form, tmp_path)
+            recording = ref.open()
+            assert np.array_equal(recording.read(0, 1), pcm), form
+            assert recording.rate == 16_000
+            assert len(ref.checksum()) == 64
+            recording.close()
+            recording.close()
+
+    @pytest.mark.parametrize(
+        "form", [7, {}, {"array": ["x"], "sampling_rate": 16_000}, {"array": [0.1], "sampling_rate": 5}]
+    )
+    def test_audio_that_is_none(self, form: Any) -> None:
+        with pytest.raises((ItemError, ValueError)):
+            parse_audio(form, Path())
+
+
+class TestParquet:
+    """Also as Hugging Face has it; needs pyarrow."""
+
+    def rows(self, folder: Path) -> list[dict[str, Any]]:
+        rows = []
+        for name, parts in TURNS.items():
+            pcm, spans = turn(parts)
+            encoded = write_wav(folder / "tmp.wav", pcm).read_bytes()
+            rows.append(row(name, {"bytes": encoded, "path": None}, spans))
+        return rows
+
+    def test_file_hub_folder_and_saved_dataset(self, tmp_path: Path) -> None:
+        pa = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        table = pa.Table.from_pylist(self.rows(tmp_path)).drop_columns(["split"])
+        parquet.write_table(table, tmp_path / "all.parquet")
+        hub = tmp_path / "hub" / "data"
+        hub.mkdir(parents=True)
+        parquet.write_table(table.slice(0, 2), hub / "validation-00000-of-00001.parquet")
+        parquet.write_table(table.slice(2), hub / "test-00000-of-00001.parquet")
+        saved = tmp_path / "saved" / "validation"
+        saved.mkdir(parents=True)
+        (saved.parent / "dataset_dict.json").write_text('{"splits": ["validation"]}')
+        (saved / "cache-1234.arrow").write_bytes(b"left over from a map()")
+        with (
+            pa.OSFile(str(saved / "data-00000-of-00001.arrow"), "wb") as sink,
+            pa.ipc.new_stream(sink, table.schema) as w,
+        ):
+            w.write_table(table)
+        assert read(tmp_path / "all.parquet") == list(TURNS)
+        assert read(tmp_path / "hub", split="validation") == list(TURNS)[:2]
+        assert read(tmp_path / "saved", split="validation") == list(TURNS)
+        assert not is_predictions(tmp_path / "all.parquet")
+        items = read_dataset(tmp_path / "all.parquet", on_problem=Problems())
+        result = score_items(items, [toy_model(tmp_path)], UNCHECKED, on_problem=Problems())
+        assert result.for_model("toy").score == pytest.approx([p for t in TURNS.values() for *_, p in t], abs=1e-4)
+
+    def test_broken(self, tmp_path: Path) -> None:
+        pytest.importorskip("pyarrow")
+        (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
+        with pytest.raises(DatasetError, match="is no parquet file that can be read"):
+            read(tmp_path / "x.parquet")
+        with pytest.raises(DatasetError, match="is no parquet file that can be read"):
+            is_predictions(tmp_path / "x.parquet")
+        (tmp_path / "x.arrow").write_bytes(b"neither")
+        with pytest.raises(DatasetError, match="is no Arrow file that can be read"):
+            read(tmp_path / "x.arrow")
+
+    def test_without_pyarrow(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import sys
+
+        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        (tmp_path / "x.parquet").write_bytes(b"")
+        with pytest.raises(DatasetError, match="need pyarrow: pip install pyarrow, or give JSONL"):
+            read(tmp_path / "x.parquet")
+
+
+class TestPredictions:
+    def test_there_and_back(self, tmp_path: Path) -> None:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        items = read_dataset(write_known(tmp_path), on_problem=Problems())
+        result = score_items(items, [toy_model(tmp_path)], UNCHECKED, on_problem=Problems())
+        path = tmp_path / "toy.predictions.parquet"
+        write_predictions(path, result, "toy")
+        assert is_predictions(path)
+        table = parquet.read_table(path)
+        assert tuple(table.column_names) == COLUMNS
+        first = table.to_pylist()[:2]
+        assert [first[0][k] for k in ("id", "span_index", "timestamp", "silence_dur", "label")] == [
+            "a-1",
+            0,
+            0.7,
+            0.2,
+            "hold",
+        ]
+        # eot-bench takes the longest silence_dur for the length of the pause.
+        assert (first[1]["silence_dur"], first[1]["p_eot"]) == (0.3, None)
+        ours, theirs = result.for_model("toy"), read_predictions(path)
+        assert theirs.score == pytest.approx(ours.score)
+        assert theirs.duration == pytest.approx(ours.duration)
+        assert list(theirs.is_end) == list(ours.is_end)
+        assert list(theirs.cluster[:2]) == ["a-1", "a-1"]
+        one = benchmark("x", {"toy": ours}, resamples=0).overall["toy"].to_json()
+        other = benchmark("x", {"toy": theirs}, resamples=0).overall["toy"].to_json()
+        assert [f["frontier"] for f in one["families"]] == [f["frontier"] for f in other["families"]]
+        assert one["auc"] == other["auc"]
+
+    def test_what_cannot_be_used(self, tmp_path: Path) -> None:
+        pa = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        line = {"id": "a", "language": "en", "span_index": 0, "timestamp": 0.4, "silence_dur": 0.4, "p_eot": 0.5}
+        parquet.write_table(pa.Table.from_pylist([line]), tmp_path / "p.parquet")
+        with pytest.raises(DatasetError, match="has no column label"):
+            read_predictions(tmp_path / "p.parquet")
+        parquet.write_table(pa.Table.from_pylist([{**line, "label": "eot"}]), tmp_path / "p.parquet")
+        with pytest.raises(DatasetError, match=r"span 0 of a has no score at 0.2 s: say when it was scored"):
+            read_predictions(tmp_path / "p.parquet")
+        assert list(read_predictions(tmp_path / "p.parquet", score_at=0.4).score) == [0.5]
+
+
+def test_json_rows_carry_encoded_audio_as_a_path_only(tmp_path: Path) -> None:
+    """JSON has no bytes: a text is a path, whatever it looks like."""
+    text = base64.b64encode(b"RIFF").decode()
+    one = json.loads(json.dumps(row("a", text, [{"start": 0.5, "end": 1.0}])))
+    assert parse_item(one, tmp_path).audio.path == tmp_path / text

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from known_set import RATE, TURNS, Problems, row, toy_model, turn, write_known, write_rows, write_wav
+
+from eot_core import EndpointingOptions
+from eot_core.evaluation.benchmark import Benchmark, from_scored
+from eot_core.evaluation.dataset import DatasetError, read_dataset
+from eot_core.evaluation.errors import Clip, clips, encode, mistakes
+from eot_core.evaluation.items import Problem
+from eot_core.evaluation.progress import Progress
+from eot_core.evaluation.scorers import ElapsedScorer, VadScorer
+from eot_core.evaluation.scoring import ScoredSet, ScoringOptions, score_items
+from eot_core.evaluation.simulation import Policy
+from eot_core.evaluation.tables import plain, report_lines
+
+POLICY = Policy(0.5, EndpointingOptions(0.2, 1.5))
+
+
+def known(folder: Path, dataset: str = "known") -> tuple[Benchmark, ScoredSet]:
+    items = read_dataset(write_known(folder), on_problem=Problems())
+    scorers = [toy_model(folder), VadScorer(), ElapsedScorer()]
+    scored = score_items(items, scorers, ScoringOptions(check_speech=False), on_problem=Problems())
+    return from_scored(dataset, scored, resamples=10), scored
+
+
+class TestMistakes:
+    def test_cutoffs_and_late_ends(self, tmp_path: Path) -> None:
+        _, scored = known(tmp_path)
+        found = [(m.kind, m.pause.item.id, round(m.score, 2), m.delay) for m in mistakes(scored, "toy", POLICY)]
+        # The hold of 0.8 s scores 0.6; the one of 2.0 s outlasts the time-out; one end scores 0.4.
+        assert found == [("cutoff", "b-1", 0.6, 0.2), ("cutoff", "b-2", 0.3, 1.5), ("late", "b-2", 0.4, 1.5)]
+
+    def test_clips(self, tmp_path: Path) -> None:
+        _, scored = known(tmp_path)
+        pauses = [m.pause for m in mistakes(scored, "toy", POLICY)]
+        (tmp_path / "b-1.wav").unlink()
+        gone, hold, end = list(clips(pauses))
+        assert isinstance(gone, str)
+        assert "no such file" in gone
+        assert isinstance(hold, Clip)
+        assert isinstance(end, Clip)
+        # From 4 s before the pause, as far as there is anything, to 1.5 s after it; an end stops where it stops.
+        assert (hold.begin, hold.end) == (0.0, 4.0)
+        assert (end.begin, end.end) == (0.0, 4.0)
+        assert len(hold.envelope) == 240
+        assert max(hold.envelope) == 1.0
+
+    def test_encoding(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pcm = np.random.default_rng(0).integers(-9000, 9000, RATE).astype(np.int16)
+        encoded, mime = encode(pcm)
+        assert mime in ("audio/mpeg", "audio/wav")
+        monkeypatch.setitem(sys.modules, "soundfile", None)
+        encoded, mime = encode(pcm)
+        assert mime == "audio/wav"
+        assert np.array_equal(np.frombuffer(encoded[-2 * RATE :], "<i2"), pcm)
+
+
+class TestReport:
+    @pytest.fixture(autouse=True)
+    def plots(self) -> None:
+        pytest.importorskip("matplotlib")
+
+    def test_one_file_with_everything_in_it(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.report import write_report
+
+        result, scored = known(tmp_path)
+        result.problems = [Problem("a<b>", "is <bad>")]
+        result.notes = ["1 recording at 8000 Hz"]
+        result.failed = {"other": "not installed"}
+        path = tmp_path / "out.html"
+        write_report(path, result, scored)
+        text = path.read_text()
+        assert "http" not in re.sub(r'"http://www\.w3\.org[^"]*"|xlink', "", text.split("<svg")[0])
+        assert not re.search(r'(src|href)="(?!#)', text)  # nothing is fetched
+        assert "a&lt;b&gt;" in text
+        assert "is &lt;bad&gt;" in text
+        assert "<strong>other is missing:</strong>" in text
+        sounds = json.loads(re.search(r'id="clips">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+        buttons = re.findall(r'data-clip="(\d+)"', text)
+        assert buttons
+        assert set(buttons) == set(sounds)
+        for sound in sounds.values():
+            kind, data = sound.split(";base64,")
+            assert kind.startswith("data:audio/")
+            assert len(base64.b64decode(data)) > 1000
+        assert "cut off</b> after" in text
+
+    def test_linked_and_without_audio(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.report import write_report
+
+        result, scored = known(tmp_path)
+        path = tmp_path / "out.html"
+        write_report(path, result, scored, audio="link")
+        sounds = json.loads(re.search(r'id="clips">(.*?)</script>', path.read_text(), re.DOTALL)[1])  # type: ignore[index]
+        assert sounds
+        for sound in sounds.values():
+            assert (tmp_path / sound).stat().st_size > 1000
+        write_report(path, result, scored, audio="none")
+        assert "data-clip" not in path.read_text()
+        write_report(path, result, None)
+        assert "<h2>Errors</h2>" not in path.read_text()
+
+    def test_hostile_names_stay_text(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.report import write_report
+
+        name = "</script><script>alert(1)</script>"
+        pcm, spans = turn(TURNS["b-1"])
+        write_wav(tmp_path / "x.wav", pcm)
+        path = write_rows(tmp_path / "r.jsonl", [row(name, "x.wav", spans)])
+        scored = score_items(
+            read_dataset(path, on_problem=Problems()),
+            [toy_model(tmp_path)],
+            ScoringOptions(check_speech=False),
+            on_problem=Problems(),
+        )
+        write_report(tmp_path / "out.html", from_scored(name, scored, resamples=0), scored)
+        assert "<script>alert" not in (tmp_path / "out.html").read_text()
+
+    def test_the_same_for_the_same(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.report import write_report
+
+        result, scored = known(tmp_path)
+        write_report(tmp_path / "1.html", result, scored)
+        write_report(tmp_path / "2.html", result, scored)
+        assert (tmp_path / "1.html").read_text() == (tmp_path / "2.html").read_text()
+
+    def test_plots(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.plots import style, write_plots
+
+        result, _ = known(tmp_path)
+        paths = write_plots(result, tmp_path)
+        assert [p.name for p in paths] == ["frontier.png", "budgets.png"]
+        assert all(p.read_bytes().startswith(b"\x89PNG") and p.stat().st_size > 5000 for p in paths)
+        many = [str(i) for i in range(8)]
+        looks = {json.dumps(style(many, m)) for m in many}
+        assert len(looks) == 8
+
+    def test_sets_without_holds(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.plots import write_plots
+        from eot_core.evaluation.report import write_report
+
+        pcm, spans = turn([(0.5, 1.0, 0.5)])
+        write_wav(tmp_path / "x.wav", pcm)
+        path = write_rows(tmp_path / "r.jsonl", [row("x", "x.wav", spans)])
+        scored = score_items(
+            read_dataset(path, on_problem=Problems()),
+            [toy_model(tmp_path)],
+            ScoringOptions(check_speech=False),
+            on_problem=Problems(),
+        )
+        result = from_scored("x", scored, resamples=0)
+        write_report(tmp_path / "out.html", result, scored)
+        assert "1 ends of a turn and 0 pauses" in (tmp_path / "out.html").read_text()
+        assert write_plots(result, tmp_path) == []
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    from eot_core.evaluation.plots import matplotlib
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(DatasetError, match=r"need matplotlib: pip install 'eot-adapters\[plot\]'"):
+        matplotlib()
+
+
+def test_tables(tmp_path: Path) -> None:
+    result, _ = known(tmp_path)
+    text = "\n".join(report_lines(result))
+    assert "all: 4 ends, 4 holds, 2 speakers or calls  (fewer than 30 of one kind" in text
+    assert re.search(r"toy +\.938 +\.950 +\.250 \(1\)", text)
+    assert re.search(r"vad +- +- +\.750 \(3\)", text)
+    assert "eot-bench's own sweep" in text
+    assert (plain(float("nan")), plain(1.0), plain(0.5), plain(0.0)) == ("-", "1.000", ".500", ".000")
+
+
+class TestProgress:
+    def test_lines_where_there_is_no_terminal(self) -> None:
+        now = [0.0]
+        err = io.StringIO()
+        progress = Progress("scoring", err, clock=lambda: now[0])
+        progress(1, 4)
+        now[0] = 12.0
+        progress(2, 4)
+        progress.say("a problem")
+        progress(3, 4)
+        progress(4, 4)
+        progress.close()
+        assert err.getvalue().splitlines() == [
+            "scoring: 2 of 4 (12 s, 12 s left)",
+            "a problem",
+            "scoring: 4 of 4 (12 s)",
+        ]
+
+    @pytest.mark.parametrize("installed", [True, False])
+    def test_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        if installed:
+            pytest.importorskip("tqdm")
+        else:
+            monkeypatch.setitem(sys.modules, "tqdm", None)
+        err = Terminal()
+        progress = Progress("scoring", err)
+        progress(1, 2)
+        progress.say("a problem")
+        progress(2, 2)
+        progress.close()
+        progress.close()
+        assert "a problem" in err.getvalue()
+        assert ("2/2" if installed else "2 of 2") in err.getvalue()
