@@ -129,6 +129,11 @@ class DetectorStream(Observable):
         return self._session.closed
 
     @property
+    def clock(self) -> Clock:
+        """Time and timers of this stream."""
+        return self._clock
+
+    @property
     def thresholds(self) -> Thresholds:
         """This stream's thresholds, for the model that gave the last answer. An immutable value."""
         return self._session.thresholds

@@ -16,7 +16,7 @@ from livekit.agents.metrics import EOTInferenceMetrics
 from livekit.agents.metrics.base import Metadata
 from livekit.agents.utils import is_given
 
-from eot_core import FallbackOptions, ModelSpec, Outcome, Prediction
+from eot_core import EndpointingOptions, FallbackOptions, ModelSpec, OperatingPoint, Outcome, Prediction
 from eot_core.cloud import DEFAULT_CONNECT_TIMEOUT
 from eot_core.detector import DEFAULT_PREDICTION_TIMEOUT
 from eot_core.emitter import EVENTS
@@ -64,6 +64,9 @@ class TurnDetector(inference.TurnDetector):
         ssl: NotGivenOr[ssl_module.SSLContext | bool | None] = NOT_GIVEN,
         fallback: NotGivenOr[FallbackOptions | None] = NOT_GIVEN,
         fallback_model: NotGivenOr[str | os.PathLike[str] | ModelSpec | None] = NOT_GIVEN,
+        operating_point: NotGivenOr[str | OperatingPoint | None] = NOT_GIVEN,
+        calibration: NotGivenOr[str | os.PathLike[str] | None] = NOT_GIVEN,
+        endpointing: NotGivenOr[EndpointingOptions | None] = NOT_GIVEN,
     ) -> None:
         """
         Args:
@@ -89,6 +92,12 @@ class TurnDetector(inference.TurnDetector):
             ssl: a context with a private CA; False switches the check off, for development.
             fallback: the finer points of ``local_fallback``.
             fallback_model: the local model that takes over from the cloud; v1-mini if not given.
+            operating_point: "quick", "balanced", "patient", or an :class:`eot_core.OperatingPoint`: threshold and
+                delays for whichever model and language is active. The moment is then decided here and not by the
+                session's delays, except that no turn ends before the session's ``min_delay``.
+            calibration: a file that ``eot tune`` wrote, to take operating points from; alone it means "balanced".
+            endpointing: delays of your own, instead of the operating point's; decided here too. Not given, and without
+                an operating point: the session's.
 
         Raises:
             ValueError: an argument is out of range, a name is unknown, ``version`` and ``model`` disagree, or the cloud
@@ -119,6 +128,9 @@ class TurnDetector(inference.TurnDetector):
             ssl=_checked(ssl, "ssl", ssl_module.SSLContext, bool),
             fallback=finer_points,
             fallback_model=_given(fallback_model, None),
+            operating_point=_given(operating_point, None),
+            calibration=_given(calibration, None),
+            endpointing=_given(endpointing, None),
         )
         self._core.on("prediction", self._on_prediction)
         for event in ("fallback", "backchannel_opportunity"):

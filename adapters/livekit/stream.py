@@ -16,6 +16,7 @@ from livekit.agents.voice.turn import TurnDetectionEvent
 from eot_core import DetectorStream, Outcome, Prediction
 
 from .frames import mono
+from .hold import Hold
 
 logger = logging.getLogger("adapters.livekit")
 
@@ -50,6 +51,11 @@ class TurnDetectorStream:
         self._core = core
         self._loop = asyncio.get_running_loop()
         self._in_flight: tuple[asyncio.Future[Prediction], asyncio.Future[TurnDetectionEvent]] | None = None
+        self._asked_at = 0.0
+        self._hold: Hold | None = None
+        self._held_answer: asyncio.Future[TurnDetectionEvent] | None = None
+        self._reached: float | None = None
+        """The threshold that a held answer had reached when it was given."""
         self._ended = False
         self._complained: set[str] = set()
         self._unsupported: set[str] = set()
@@ -74,11 +80,14 @@ class TurnDetectorStream:
     @property
     def prediction_timeout(self) -> float:
         """Seconds after which LiveKit need not wait any longer; the future of :meth:`predict` is resolved by then."""
-        return self._core.prediction_timeout
+        options = self._core.endpointing()
+        # An answer that is held comes when the turn is to end.
+        return self._core.prediction_timeout + (0.0 if options is None else options.max_delay)
 
     async def unlikely_threshold(self, language: LanguageCode | None) -> float:
         """Threshold, 0..1, for the model that gave the last answer. None, NOT_GIVEN: the last known language."""
-        return self._core.unlikely_threshold(language)
+        calibrated = self._core.unlikely_threshold(language)
+        return calibrated if self._reached is None else self._reached
 
     async def backchannel_threshold(self, language: LanguageCode | None) -> float | None:
         """The same for backchannels; None where the model does not tell them."""
@@ -90,6 +99,8 @@ class TurnDetectorStream:
         LiveKit ends every pause after the minimum delay where it was not, which is worth a warning.
         """
         supported = self._core.supports_language(language)
+        if self._hold is not None:
+            self._hold.reconsider()
         if not supported and language not in self._unsupported:
             self._unsupported.add(str(language))
             logger.warning(
@@ -122,9 +133,11 @@ class TurnDetectorStream:
             answer.set_result(_default_event())
             return answer
         try:
+            self._drop_hold()
             inner = self._core.predict()
             self._settle()  # the one that was superseded
-            inner.add_done_callback(lambda done: _relay(done, answer))
+            self._asked_at = self._core.clock.now()
+            inner.add_done_callback(lambda done: self._relay(done, answer))
             answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
             self._in_flight = inner, answer
             self._settle()
@@ -137,6 +150,7 @@ class TurnDetectorStream:
     @_never_raises
     def cancel_inference(self, *, timed_out: bool = False) -> None:
         """The user speaks on; or, with ``timed_out``, LiveKit will not wait longer for the request in flight."""
+        self._drop_hold()
         if timed_out:
             self._core.time_out()
         else:
@@ -146,6 +160,7 @@ class TurnDetectorStream:
     @_never_raises
     def flush(self, reason: str | None = None) -> None:
         """The turn ended, whoever ended it. Idempotent."""
+        self._drop_hold()
         self._core.flush(reason)
         self._settle()
 
@@ -154,12 +169,14 @@ class TurnDetectorStream:
         """There will be no more audio: what is pushed from now on is dropped, what is asked gets 1.0. Idempotent."""
         if not self._ended:
             self._ended = True
+            self._drop_hold()
             self._core.flush("input_ended")
             self._settle()
 
     async def aclose(self) -> None:
         """Close: a request in flight is cancelled, and nothing is left behind. Idempotent."""
         self._ended = True
+        self._drop_hold()
         try:
             await self._core.aclose()
         except Exception:
@@ -172,22 +189,45 @@ class TurnDetectorStream:
     def _settle(self) -> None:
         """Resolve LiveKit's future in the same step in which the request was, not one turn of the loop later."""
         if self._in_flight is not None and self._in_flight[0].done():
-            _relay(*self._in_flight)
+            self._relay(*self._in_flight)
             self._in_flight = None
+
+    def _relay(self, inner: asyncio.Future[Prediction], answer: asyncio.Future[TurnDetectionEvent]) -> None:
+        if answer.done() or answer is self._held_answer:
+            return
+        if inner.cancelled():
+            answer.set_result(_default_event(0.0))
+            return
+        prediction = inner.result()
+        options = self._core.endpointing()
+        if options is None or prediction.outcome not in (Outcome.ANSWERED, Outcome.DEFAULT):
+            answer.set_result(_event(prediction))
+            return
+
+        def release(prediction: Prediction, reached: float) -> None:
+            self._hold = self._held_answer = None
+            self._reached = reached
+            if not answer.done():
+                answer.set_result(_event(prediction))
+
+        self._held_answer = answer
+        hold = Hold(self._core, options, prediction, asked_at=self._asked_at, clock=self._core.clock, release=release)
+        if self._held_answer is answer:  # not released at once
+            self._hold = hold
+
+    def _drop_hold(self) -> None:
+        """What is held is not to be waited for any more."""
+        hold, answer = self._hold, self._held_answer
+        self._hold = self._held_answer = self._reached = None
+        if hold is not None:
+            hold.cancel()
+        if answer is not None and not answer.done():
+            answer.set_result(_default_event(0.0))
 
     def _complain(self, where: str) -> None:
         if where not in self._complained:
             self._complained.add(where)
             logger.exception("%s failed; the session goes on without it (reported once)", where)
-
-
-def _relay(inner: asyncio.Future[Prediction], answer: asyncio.Future[TurnDetectionEvent]) -> None:
-    if answer.done():
-        return
-    if inner.cancelled():
-        answer.set_result(_default_event(0.0))
-    else:
-        answer.set_result(_event(inner.result()))
 
 
 def _event(prediction: Prediction) -> TurnDetectionEvent:

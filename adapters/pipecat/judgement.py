@@ -13,12 +13,14 @@ class Judge:
     """Decides for one stream. A language that the model was not made for is judged as on LiveKit, which does not listen
     to the model then: the turn ends after the minimum delay."""
 
-    def __init__(self, owner: str, endpointer: Endpointer) -> None:
+    def __init__(self, owner: str, endpointer: Endpointer, *, follows_detector: bool) -> None:
         """
         Args:
             owner: who warns, in the log.
             endpointer: follows the pauses.
+            follows_detector: whether the delays are those of the detector's operating point, where it has one.
         """
+        self._follows_detector = follows_detector
         self._owner = owner
         self._endpointer = endpointer
         self._unsupported: set[str] = set()
@@ -35,6 +37,8 @@ class Judge:
             language: BCP-47 tag, or None.
         """
         threshold = stream.unlikely_threshold(language)
+        if self._follows_detector and (options := stream.endpointing(language)) is not None:
+            self._endpointer.options = options
         if prediction.outcome is Outcome.ANSWERED and not stream.supports_language(language):
             self._warn(prediction.model, str(language))
             prediction = dataclasses.replace(
