@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 VERSION = 1
 """Of what the lines mean; another version is another file."""
@@ -20,9 +20,9 @@ def default_cache() -> Path:
     return Path(root).expanduser() / "eot-adapters" / "bench"
 
 
-def item_key(audio: str, turn_start: float, moments: Sequence[float], channel: int | None) -> str:
-    """What a recording's scores depend on, besides the model: its content and when it was scored."""
-    content = json.dumps([audio, round(turn_start, 6), [round(m, 6) for m in moments], channel])
+def item_key(audio: str, turn_start: float, channel: int | None) -> str:
+    """What a recording's scores depend on, besides the model and the moment of scoring."""
+    content = json.dumps([audio, round(turn_start, 6), channel])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -38,7 +38,7 @@ class ScoreCache:
         Raises:
             OSError: the folder cannot be made, or its file cannot be read.
         """
-        self._known: dict[str, list[float]] = {}
+        self._known: dict[tuple[str, float], float] = {}
         self._file: TextIO | None = None
         self._path: Path | None = None
         if folder is None or fingerprint is None:
@@ -49,29 +49,29 @@ class ScoreCache:
         folder.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-                row = _row(line)
-                if row is not None:
-                    self._known[row["key"]] = row["scores"]
+                self._known.update(_row(line))
 
-    def get(self, key: str) -> list[float] | None:
-        """Scores that were kept, in the order of their moments."""
-        return self._known.get(key)
+    def get(self, key: str, moments: Sequence[float]) -> list[float | None]:
+        """The score of each moment (seconds of the recording); None where it was not kept."""
+        return [self._known.get((key, round(at, 6))) for at in moments]
 
-    def put(self, key: str, item: str, scores: Sequence[float]) -> None:
-        """Keep scores; on disk when this returns.
+    def put(self, key: str, item: str, scores: Mapping[float, float]) -> None:
+        """Keep scores by their moment; on disk when this returns.
 
         Raises:
             OSError: they cannot be written.
         """
-        self._known[key] = list(scores)
-        if self._path is None:
+        rounded = {round(at, 6): score for at, score in scores.items()}
+        self._known.update({(key, at): score for at, score in rounded.items()})
+        if self._path is None or not rounded:
             return
         if self._file is None:
             cut_short = self._path.exists() and not _ends_in_newline(self._path)
             self._file = self._path.open("a", encoding="utf-8")
             if cut_short:
                 self._file.write("\n")
-        self._file.write(json.dumps({"key": key, "item": item, "scores": list(scores)}) + "\n")
+        row = {"key": key, "item": item, "at": list(rounded), "scores": list(rounded.values())}
+        self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -81,14 +81,13 @@ class ScoreCache:
             self._file = None
 
 
-def _row(line: str) -> Mapping[str, Any] | None:
+def _row(line: str) -> dict[tuple[str, float], float]:
     try:
         row = json.loads(line)
-        if isinstance(row["key"], str) and all(isinstance(s, float | int) for s in row["scores"]):
-            return {"key": row["key"], "scores": [float(s) for s in row["scores"]]}
+        key = str(row["key"])
+        return {(key, float(at)): float(score) for at, score in zip(row["at"], row["scores"], strict=True)}
     except (ValueError, KeyError, TypeError):
-        return None
-    return None
+        return {}
 
 
 def _ends_in_newline(path: Path) -> bool:

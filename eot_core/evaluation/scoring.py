@@ -211,7 +211,7 @@ class _Run:
             return
         moments = [self._moments(item, i, recording) for i in indices]
         flat = [t for some in moments for t in some]
-        key = item_key(checksum, item.turn_start, flat, self._options.channel)
+        key = item_key(checksum, item.turn_start, self._options.channel)
         scores: dict[str, list[float]] = {}
         for scorer in self._scorers:
             try:
@@ -280,25 +280,25 @@ class _Run:
 
     def _score(self, scorer: Scorer, item: Item, recording: Recording, key: str, moments: list[float]) -> list[float]:
         cache = self._caches[scorer.name]
-        known = cache.get(key)
-        if known is not None and len(known) == len(moments):
-            return known
-        scores = [scorer.score(item, recording, at) for at in moments]
-        cache.put(key, item.id, scores)
-        return scores
+        known = cache.get(key, moments)
+        fresh = {at: scorer.score(item, recording, at) for at, kept in zip(moments, known, strict=True) if kept is None}
+        cache.put(key, item.id, fresh)
+        return [fresh[at] if kept is None else kept for at, kept in zip(moments, known, strict=True)]
 
     def _sounds_right(self, item: Item, recording: Recording, checksum: str) -> bool:
-        channel = self._options.channel
-        key = item_key(checksum, item.turn_start, [t for s in item.spans for t in (s.start, s.end)], channel)
-        shares = self._checked.get(key)
-        if shares is None:
+        # A share for the turn, and one for each span: kept under the moments at which these begin.
+        key = item_key(f"{checksum} {item.spans}", item.turn_start, self._options.channel)
+        moments = [-1.0, *(span.start for span in item.spans)]
+        kept = self._checked.get(key, moments)
+        shares = [share for share in kept if share is not None]
+        if len(shares) < len(kept):
             try:
                 shares = checks.speech_shares(item, recording)
             except ModelError as error:
                 self._check = False
                 self._result.notes.append(f"labels were not checked for speech: {error}")
                 return True
-            self._checked.put(key, item.id, shares)
+            self._checked.put(key, item.id, dict(zip(moments, shares, strict=True)))
         problems = checks.judge(item, shares)
         for problem in problems:
             self._on_problem(problem)

@@ -367,6 +367,16 @@ class TestResuming:
         scored(path, changed, cache=cache)
         assert set(changed.asked) == {"a-1"}
 
+    def test_scoring_further_on_takes_up_the_first_scores(self, tmp_path: Path) -> None:
+        path, cache = write_known(tmp_path), tmp_path / "cache"
+        scored(path, Counting(), cache=cache)
+        again = Counting()
+        options = ScoringOptions(rescore_every=0.2, check_speech=False)
+        result, _ = scored(path, again, options=options, cache=cache)
+        whole, _ = scored(path, Counting(), options=options)
+        np.testing.assert_array_equal(result.for_model("counting").later, whole.for_model("counting").later)
+        assert len(again.asked) == int(np.isfinite(whole.for_model("counting").later).sum())
+
     def test_what_has_no_fingerprint_is_not_kept(self, tmp_path: Path) -> None:
         cache = tmp_path / "cache"
         scored(write_known(tmp_path), ElapsedScorer(), VadScorer(), cache=cache)
