@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .calls import call_items, is_call
 from .items import Item, ItemError, Problem, parse_item
 
 _ROW_FILES = ("turns.jsonl", "metadata.jsonl")
@@ -35,7 +36,7 @@ def read_dataset(
     Args:
         path: a ``.jsonl`` or ``.parquet`` file, or a folder: with ``turns.jsonl`` or ``metadata.jsonl``, with parquet
             files as on the Hugging Face hub, or as ``datasets``' ``save_to_disk`` leaves it. Parquet and Arrow files
-            need ``pyarrow``.
+            need ``pyarrow``. A row of a two-channel call (:mod:`eot_core.evaluation.calls`) gives its turns.
         split: only the items of this split.
         language: only the items of this language key.
         on_problem: told of every row that cannot be used; the others are read all the same.
@@ -53,20 +54,21 @@ def read_dataset(
                 raise row
             if "audio" not in row and "file_name" in row:  # audiofolder's name for it
                 row["audio"] = row["file_name"]
-            item = parse_item(row, folder, file_split)
+            found = call_items(row, folder, file_split) if is_call(row) else [parse_item(row, folder, file_split)]
         except ItemError as error:
             named = row.get("id") if isinstance(row, dict) else None
             on_problem(Problem(str(named) if named is not None else where, str(error)))
             continue
-        if item.split is not None:
-            splits.add(item.split)
-        if (split is not None and item.split not in (None, split)) or (language and item.language != language):
-            continue
-        if item.id in seen:
-            on_problem(Problem(item.id, f"{where}: its id was there before: ids must differ"))
-            continue
-        seen.add(item.id)
-        items.append(item)
+        for item in found:
+            if item.split is not None:
+                splits.add(item.split)
+            if (split is not None and item.split not in (None, split)) or (language and item.language != language):
+                continue
+            if item.id in seen:
+                on_problem(Problem(item.id, f"{where}: its id was there before: ids must differ"))
+                continue
+            seen.add(item.id)
+            items.append(item)
     if not items:
         hint = f"; its splits are {', '.join(sorted(splits))}" if splits and split not in splits else ""
         raise DatasetError(f"{path}: no item is left to use{hint}")

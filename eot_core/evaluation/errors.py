@@ -69,7 +69,7 @@ def clips(wanted: list[ScoredPause], channel: int | None = None) -> Iterator[Cli
     """The audio around each pause, or why there is none."""
     for pause in wanted:
         try:
-            recording = pause.item.audio.open(channel)
+            recording = pause.item.audio.open(channel if pause.item.channel is None else pause.item.channel)
         except AudioFileError as error:
             yield str(error)
             continue

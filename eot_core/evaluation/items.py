@@ -13,7 +13,6 @@ from ..languages import language_key
 from .recording import AudioRef
 
 REQUIRED = ("id", "language", "audio", "silence_spans")
-OPTIONAL = ("words", "messages", "speaker", "call", "split", "source", "turn_start", "duration", "style", "licence")
 
 
 class ItemError(ValueError):
@@ -61,6 +60,8 @@ class Item:
     source: str | None = None
     turn_start: float = 0.0
     """Seconds; nothing before is heard by a model."""
+    channel: int | None = None
+    """Of the speaker, in a recording with several; None leaves it to the options."""
     words: tuple[Mapping[str, Any], ...] = field(default=())
     messages: tuple[Mapping[str, Any], ...] = field(default=())
 
@@ -73,8 +74,8 @@ def parse_item(row: Mapping[str, Any], folder: Path, default_split: str | None =
     """An item from a row of a dataset.
 
     Args:
-        row: with the fields of eot-bench's schema; ``speaker`` or ``call``, ``split``, ``source`` and ``turn_start``
-            (seconds; the beginning of the turn in a longer recording) are taken where they are there.
+        row: with the fields of eot-bench's schema; ``speaker`` or ``call``, ``split``, ``source``, ``turn_start``
+            (seconds; the beginning of the turn in a longer recording) and ``channel`` are taken where they are there.
         folder: what paths of audio are relative to.
         default_split: where the row has none.
 
@@ -91,6 +92,9 @@ def parse_item(row: Mapping[str, Any], folder: Path, default_split: str | None =
     turn_start = row.get("turn_start") or 0.0
     if not _is_seconds(turn_start):
         raise ItemError(f"turn_start must be seconds, 0 or more, got {turn_start!r}")
+    channel = row.get("channel")
+    if channel is not None and (isinstance(channel, bool) or not isinstance(channel, int) or channel < 0):
+        raise ItemError(f"channel must be a whole number from 0, got {channel!r}")
     split = row.get("split", default_split)
     return Item(
         id=str(row["id"]),
@@ -101,6 +105,7 @@ def parse_item(row: Mapping[str, Any], folder: Path, default_split: str | None =
         split=None if split is None else str(split),
         source=None if row.get("source") is None else str(row["source"]),
         turn_start=float(turn_start),
+        channel=channel,
         words=tuple(row.get("words") or ()),
         messages=tuple(row.get("messages") or ()),
     )

@@ -191,7 +191,7 @@ class _Run:
 
     def item(self, item: Item) -> None:
         try:
-            recording = item.audio.open(self._options.channel)
+            recording = item.audio.open(self._channel(item))
         except AudioFileError as error:
             self._on_problem(Problem(item.id, str(error)))
             return
@@ -211,7 +211,7 @@ class _Run:
             return
         moments = [self._moments(item, i, recording) for i in indices]
         flat = [t for some in moments for t in some]
-        key = item_key(checksum, item.turn_start, self._options.channel)
+        key = item_key(checksum, item.turn_start, self._channel(item))
         scores: dict[str, list[float]] = {}
         for scorer in self._scorers:
             try:
@@ -241,6 +241,9 @@ class _Run:
                     some = row.scores[model][at : at + number]
                     result.scores[model].append(some + [float("nan")] * (wide - number))
                     at += number
+
+    def _channel(self, item: Item) -> int | None:
+        return self._options.channel if item.channel is None else item.channel
 
     def _indices(self, item: Item, recording: Recording) -> list[int]:
         """Spans that are to be scored."""
@@ -287,7 +290,7 @@ class _Run:
 
     def _sounds_right(self, item: Item, recording: Recording, checksum: str) -> bool:
         # A share for the turn, and one for each span: kept under the moments at which these begin.
-        key = item_key(f"{checksum} {item.spans}", item.turn_start, self._options.channel)
+        key = item_key(f"{checksum} {item.spans}", item.turn_start, self._channel(item))
         moments = [-1.0, *(span.start for span in item.spans)]
         kept = self._checked.get(key, moments)
         shares = [share for share in kept if share is not None]
@@ -306,7 +309,7 @@ class _Run:
 
     def _describe(self, item: Item, recording: Recording, indices: list[int]) -> None:
         self._rates[recording.rate] += 1
-        self._seen["several channels"] += recording.channels > 1
+        self._seen["several channels"] += recording.channels > 1 and item.channel is None
         for i in indices:
             kind = "end" if i == len(item.spans) - 1 else "hold"
             start = item.spans[i].start
