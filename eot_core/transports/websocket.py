@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl as ssl_module
 import time
 from collections import deque
@@ -41,6 +42,9 @@ GOODBYE = 1.0
 
 _LASTING_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009, 1010)
 """Close codes that another try does not cure (RFC 6455, section 7.4.1): this end is what the far end objects to."""
+
+_TOKEN = re.compile(r"eyJ[\w.-]+")
+"""A JWT, whole or cut off."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +101,7 @@ class WebSocketTransport:
         self._resampler = Resampler(options.sample_rate)
         self._captured_at = 0.0
         self._asked: dict[str, tuple[float, float | None]] = {}  # id -> when asked, when sent
+        self._secrets: set[str] = set()
         self._connecting = False
         self._connected = False
         self._closing = False
@@ -267,12 +272,14 @@ class WebSocketTransport:
     async def _connect(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
         import aiohttp
 
-        from ..protocol.auth import Credentials, connection_headers
+        from ..protocol.auth import Credentials, Secret, connection_headers
 
         options = self._options
         headers = connection_headers(
             Credentials(options.api_key, options.api_secret), now=self._wall_clock(), extra=options.headers
         )
+        self._secrets = {options.api_key, options.api_secret}
+        self._secrets.update(str(value) for value in headers.values() if isinstance(value, Secret) and value)
         try:
             return await session.ws_connect(
                 eot_url(options.base_url),
@@ -364,7 +371,8 @@ class WebSocketTransport:
                 case EotPrediction():
                     self._answer(self._sink, event)
                 case ServerError(_, code):
-                    logger.debug("the turn detector's server reported error %d: %s", code, event.message)
+                    text = self._without_secrets(event.message)
+                    logger.debug("the turn detector's server reported error %d: %s", code, text)
                     raise _Failure(f"error_{code}", retryable=code == 429 or code >= 500)
                 case SessionClosed():
                     raise _Failure("session_closed", retryable=True)
@@ -373,6 +381,12 @@ class WebSocketTransport:
                 case ProtocolError(code, text):
                     logger.debug("the turn detector's server broke the protocol: %s", text)
                     raise _Failure(f"protocol_{code}", retryable=False)
+
+    def _without_secrets(self, text: str) -> str:
+        """What a far end wrote, which may quote our own handshake."""
+        for secret in sorted(self._secrets, key=len, reverse=True):  # one may begin with another
+            text = text.replace(secret, "***")
+        return _TOKEN.sub("***", text)
 
     def _answer(self, sink: TransportSink, event: EotPrediction) -> None:
         asked_at, sent_at = self._asked.pop(event.request_id, (None, None))
