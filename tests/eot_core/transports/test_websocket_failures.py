@@ -9,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 from far_end import BINARY, CLOSE, TEXT, Connection, FarEnd, closed, created, error, frame, prediction
 from websocket_rig import SECRET, Left, Sink, eventually, make, make_authority, opened, request, tone
@@ -327,3 +328,32 @@ async def test_headers_or_a_session_that_cannot_be_had_are_a_failure(caplog: pyt
             await eventually(lambda: sink.failures)
         assert sink.failures == [("transport_error: ValueError", False)]
     assert SECRET not in caplog.text
+
+
+async def test_a_url_that_no_host_can_have() -> None:
+    async with opened("ws://gate..way/v1") as (_, sink):
+        await eventually(lambda: sink.failures)
+    assert sink.failures == [("invalid_url", False)]
+
+
+async def test_a_connection_that_breaks_while_something_is_sent() -> None:
+    """The receiver waits for a message, the sender is the first to feel it."""
+    broken = asyncio.Event()
+
+    async def serve(connection: Connection) -> None:
+        await open_session(connection)
+        await broken.wait()
+
+    async with aiohttp.ClientSession() as http, FarEnd(serve) as far:
+        async with opened(far.url, http_session=http) as (transport, sink):
+            await eventually(lambda: sink.ready)
+            transport.push_audio(tone(0.05), 1.0)
+            assert http.connector is not None
+            await http.connector.close()  # as an application does that ends too early
+            for _ in range(3):
+                transport.push_audio(tone(0.05), 1.0)
+                await asyncio.sleep(0)
+            await eventually(lambda: sink.failures)
+        broken.set()
+    assert sink.failures[0][0] in {"connection_lost", "connection_closed_1006"}
+    assert sink.failures[0][1]
