@@ -12,7 +12,8 @@ import pytest
 from known_set import RATE, TURNS, Problems, row, toy_model, turn, write_known, write_rows, write_wav
 
 from eot_core import EndpointingOptions
-from eot_core.evaluation.benchmark import Benchmark, from_scored
+from eot_core.evaluation import Pauses
+from eot_core.evaluation.benchmark import Benchmark, benchmark, from_scored
 from eot_core.evaluation.dataset import DatasetError, read_dataset
 from eot_core.evaluation.errors import Clip, clips, encode, mistakes
 from eot_core.evaluation.items import Problem
@@ -180,6 +181,51 @@ def test_tables(tmp_path: Path) -> None:
     assert re.search(r"vad +- +- +\.750 \(3\)", text)
     assert "eot-bench's own sweep" in text
     assert (plain(float("nan")), plain(1.0), plain(0.5), plain(0.0)) == ("-", "1.000", ".500", ".000")
+
+
+def spread(n: int = 240) -> Pauses:
+    """Two languages, one of them with few pauses, and many speakers."""
+    rng = np.random.default_rng(0)
+    is_end = np.arange(n) % 2 == 0
+    language = np.where(np.arange(n) < 20, "de", "en")
+    score = np.clip(rng.normal(0.3, 0.2, n) + 0.4 * is_end, 0, 1)
+    return Pauses(score, rng.uniform(0.2, 2.0, n), is_end, (np.arange(n) // 4).astype(str), language=language)
+
+
+def test_tables_of_groups() -> None:
+    result = benchmark("d", {"a": spread()}, resamples=20)
+    result.notes = ["8 kHz"]
+    text = "\n".join(report_lines(result))
+    assert "language en: 110 ends, 110 holds, 55 speakers or calls" in text
+    assert "languages with fewer than 30 ends or holds, in --json and --html only: de (10/10)" in text
+    assert re.search(r"a +\.\d{3} \[\.\d{3}, \.\d{3}\] +\.\d{3} +\.\d{3} \(\d+\) \[.*\] / \.\d{3}", text)
+    assert "note: 8 kHz" in text
+
+
+def test_a_report_of_groups(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from eot_core.evaluation.report import write_report
+
+    write_report(tmp_path / "out.html", benchmark("d", {"a": spread()}, resamples=20), None)
+    text = (tmp_path / "out.html").read_text()
+    assert "<h2>By language</h2>" in text
+    assert "<details><summary><strong>de</strong> 10 ends, 10 holds" in text
+    assert "<details open><summary><strong>en</strong>" in text
+    assert "elsewhere ." in text
+
+
+def test_a_budget_that_nothing_keeps_to(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from eot_core.evaluation.plots import write_plots
+    from eot_core.evaluation.report import write_report
+
+    some = spread(40)
+    some = Pauses(some.score, np.full(40, 4.0), some.is_end, some.cluster)  # every hold outlasts every time-out
+    result = benchmark("d", {"vad": some}, resamples=0)
+    assert "none keeps to it" in "\n".join(report_lines(result))
+    write_report(tmp_path / "out.html", result, None)
+    assert "none keeps to it" in (tmp_path / "out.html").read_text()
+    assert len(write_plots(result, tmp_path)) == 2
 
 
 class TestProgress:
