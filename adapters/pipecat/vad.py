@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from loguru import logger
@@ -17,6 +18,12 @@ from eot_core.vad.events import WindowScored
 from eot_core.vad.hysteresis import WINDOW_SAMPLES
 
 from .logs import forward_core_log
+
+_GAP = 1.0
+"""Seconds without audio after which speech is over: Pipecat's ``audio_idle_timeout``, with which its controller reports
+the end by itself. It does not tell the analyzer, and would take the first sound thereafter for new speech."""
+_SOON_SILENT = 94
+"""Windows of digital silence, 3 s, in which Silero, whatever it has heard, hears none; it takes some ten."""
 
 
 class EOTVADAnalyzer(VADAnalyzer):
@@ -51,6 +58,7 @@ class EOTVADAnalyzer(VADAnalyzer):
         self._silero = SileroVAD(options, weights=weights)
         self._stream = self._silero.stream()
         self._heard = 0.0
+        self._heard_at = 0.0
         self._reported = False
         super().__init__(sample_rate=sample_rate, params=_params(self._silero.options))
 
@@ -95,6 +103,10 @@ class EOTVADAnalyzer(VADAnalyzer):
         self._heard = 0.0
 
     def _run_analyzer(self, buffer: bytes) -> VADState:
+        now = time.monotonic()
+        if now - self._heard_at >= _GAP:
+            self._hear_silence()
+        self._heard_at = now
         try:
             events = self._stream.push(buffer, self.sample_rate)
             self._heard += len(buffer) // 2 / self.sample_rate
@@ -111,6 +123,15 @@ class EOTVADAnalyzer(VADAnalyzer):
                 silent = self._heard - event.speech_ended_at
                 self._params = self._params.model_copy(update={"stop_secs": silent})
         return VADState.SPEAKING if self._stream.speaking else VADState.QUIET
+
+    def _hear_silence(self) -> None:
+        """What was not there was silence."""
+        window = bytes(2 * self.num_frames_required())
+        for _ in range(_SOON_SILENT):
+            if not self._stream.speaking:
+                return
+            self._stream.push(window, self.sample_rate)
+            self._heard += self.num_frames_required() / self.sample_rate
 
 
 def _params(options: VADOptions) -> VADParams:
