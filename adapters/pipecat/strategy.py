@@ -87,7 +87,8 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         """
         Args:
             detector: what to ask; it stays the caller's. None: ``TurnDetector()``.
-            endpointing: the delays. None: 0.3 and 2.5 s, as on LiveKit.
+            endpointing: the delays. None: those of the detector's ``endpointing`` or operating point, else 0.3 and
+                2.5 s, as on LiveKit.
             wait_for_transcript: hold the end of a turn until there is a transcript that is final, or as old as the
                 STT's own figure says it may be. Realtime mode switches it off.
             clock: monotonic time and timers; None: the event loop's.
@@ -104,7 +105,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         forward_core_log()
         self._detector = detector if detector is not None else TurnDetector()
         self._endpointer = Endpointer(endpointing)
-        self._judge = Judge(self.name, self._endpointer)
+        self._judge = Judge(self.name, self._endpointer, follows_detector=endpointing is None)
         self._wait_for_transcript = check_bool(wait_for_transcript, "wait_for_transcript")
         self._given_clock = clock
         self._gate = TranscriptGate()
@@ -296,8 +297,8 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         if self._pause is not None or self._speaking:
             await self._maybe_end_turn()
             return
-        # Speech that the VAD did not hear, or that was written after its turn: the turn ends when nothing more is written
-        # for as long as the STT may take, and not before the delay that LiveKit waits then too.
+        # Speech that the VAD did not hear, or that was written after its turn: the turn ends when nothing more is
+        # written for as long as the STT may take, and not before the delay that LiveKit waits then too.
         if frame.finalized and await self._maybe_end_turn():
             return
         self._drop()
