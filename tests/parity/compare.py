@@ -36,26 +36,20 @@ class Row:
     livekit: Side
     pipecat: Side
 
-    @property
-    def ended(self) -> bool:
-        """Whether the pause ended a turn, on either side."""
-        return bool(self.livekit.commits or self.pipecat.commits)
-
-    @property
-    def due(self) -> float | None:
-        """Seconds from the true end of speech to the moment from which the turn could have ended: the delay is over,
-        the answer is there, and so is the transcript. None where the pause ends no turn."""
-        judged = self.pipecat.judged
-        if not self.ended or judged is None:
+    def cost(self, side: Side) -> float | None:
+        """Seconds that ``side`` took beyond the moment in which the turn could have ended: the delay was over, the
+        answer there, and so was the transcript. None where it ended none."""
+        judged = side.judged
+        if not side.commits or judged is None:
             return None
         low, high = self.trace.delays or (DETECTOR_MIN_DELAY, DETECTOR_MAX_DELAY)
         likely = judged.threshold is None or judged.probability >= judged.threshold
         moments = [low if likely else high]
-        if self.pipecat.predicted is not None:
-            moments.append(self.pipecat.predicted.at - self.pause.ended_at)
+        if side.predicted is not None:
+            moments.append(side.predicted.at - self.pause.ended_at)
         if self.trace.stt:
             moments.append(self._transcript_after())
-        return max(moments)
+        return side.commits[0] - max(moments)
 
     def _transcript_after(self) -> float:
         pauses = self.trace.pauses
@@ -122,6 +116,8 @@ def disagreements(trace: Trace, livekit: Played, pipecat: Played) -> list[str]:
                 found += [f"{len(played.turns)} turns on {played.framework}, where there are {trace.turns}"]
     if livekit.fallbacks != pipecat.fallbacks:
         found.append(f"fallbacks {livekit.fallbacks} on LiveKit, {pipecat.fallbacks} on Pipecat")
+    if (livekit.interrupted_at is None) is not (pipecat.interrupted_at is None):
+        found.append(f"interrupted at {livekit.interrupted_at} on LiveKit, {pipecat.interrupted_at} on Pipecat")
     heard = [[(turn.text or "").strip() for turn in played.turns] for played in (livekit, pipecat)]
     if trace.stt and heard[0] != heard[1]:
         found.append(f"turns say {heard[0]} on LiveKit, {heard[1]} on Pipecat")

@@ -38,6 +38,7 @@ async def play(trace: Trace) -> Played:
             options["stt"] = recognizer
         if trace.agent_speaks is not None:
             options["tts"] = ScriptedTTS()
+            options["aec_warmup_duration"] = None  # there is no echo to get used to, and Pipecat waits for none
         session: AgentSession[None] = AgentSession(vad=VAD(), **options)
         session.input.audio = _Microphone(stage)
         if trace.agent_speaks is not None:
@@ -178,7 +179,7 @@ class _Speaker(AudioOutput):
 
     def clear_buffer(self) -> None:
         if self._began is not None:
-            if self._stage.played.interrupted_at is None:
+            if self._stage.played.interrupted_at is None and not self._stage.ended:
                 self._stage.played.interrupted_at = self._stage.timeline.now
             self._finish(True)
 

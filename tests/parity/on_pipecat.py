@@ -175,8 +175,9 @@ class _Output(BaseOutputTransport):
         return True
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        if isinstance(frame, InterruptionFrame) and self._playing and self._stage.played.interrupted_at is None:
-            self._stage.played.interrupted_at = self._stage.timeline.now
+        played, ended = self._stage.played, self._stage.ended
+        if isinstance(frame, InterruptionFrame) and self._playing and played.interrupted_at is None and not ended:
+            played.interrupted_at = self._stage.timeline.now
         await super().process_frame(frame, direction)
 
 

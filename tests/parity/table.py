@@ -26,7 +26,6 @@ takes beyond the moment in which delay, answer and transcript were there."""
 def cells(row: Row) -> list[str]:
     """A pause, as text."""
     predicted, judged = row.pipecat.predicted, row.pipecat.judged
-    due = row.due
     return [
         row.trace.id,
         str(row.number + 1),
@@ -37,8 +36,8 @@ def cells(row: Row) -> list[str]:
         _commits(row.livekit),
         _commits(row.pipecat),
         _milliseconds(row.difference),
-        _cost(row.livekit, due),
-        _cost(row.pipecat, due),
+        _milliseconds(row.cost(row.livekit)),
+        _milliseconds(row.cost(row.pipecat)),
     ]
 
 
@@ -72,10 +71,4 @@ def _commits(side: Side) -> str:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:+.1f}"
-
-
-def _cost(side: Side, due: float | None) -> str:
-    if due is None or not side.commits:
-        return "-"
-    return f"{(side.commits[0] - due) * 1000:+.1f}"
+    return "-" if seconds is None else f"{seconds * 1000 + 0.0:+.1f}".replace("-0.0", "+0.0")

@@ -222,6 +222,9 @@ _MICROPHONE = (
     Trace("muted for 0.6 s in speech", "muted", _say("long"), muted=((1.0, 1.6),), turns=1),
     Trace("muted at the end of speech", "muted", _SHORT, muted=((1.62, 4.6),), turns=1),
     Trace("muted at the end of speech, unlikely", "muted", _SHORT, (0.1,), muted=((1.62, 4.6),), turns=1),
+    Trace(
+        "sound again while the agent speaks", "muted", _SHORT, muted=((1.62, 4.6),), agent_speaks=(3.0, 3.0), turns=1
+    ),
     Trace("muted for 1.5 s in speech", "muted", _say("long"), (0.1, 0.9), muted=((1.0, 2.5),), turns=1),
 )
 
