@@ -12,7 +12,7 @@ FRAMEWORK ?= livekit
 CLOUD ?=
 REPLAY_FLAGS := $(if $(CLOUD),--cloud)
 
-.PHONY: demo test lint bench faults fuzz clean
+.PHONY: demo test lint bench faults fuzz parity matrix clean
 
 demo: $(VENV)/.demo
 	$(BIN)/eot replay --framework $(FRAMEWORK) $(REPLAY_FLAGS) $(if $(AUDIO),"$(AUDIO)")
@@ -30,7 +30,13 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
 faults: $(VENV)/.dev
-	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.faults --write docs/faults.md
+
+parity: $(VENV)/.dev
+	$(BIN)/python -m tests.parity
+
+matrix: $(VENV)/.dev
+	$(BIN)/python -m tests.matrix
 
 # The long versions of what `make test` samples: random interleavings, and hostile bytes at both ends of the protocol.
 fuzz: $(VENV)/.dev

@@ -245,6 +245,12 @@ class DetectorSession:
         effects = self._settle(Outcome.DEFAULT, "timeout")
         if on_cloud and self._has_local():
             effects += self._cloud_failed(now, "timeout", retryable=False)
+        elif on_cloud:  # the connection is kept: the next request may be luckier
+            effects += self._warn_once(
+                "timeout",
+                f"the cloud turn detector {self._model_name(Route.CLOUD)} did not answer in time and local_fallback is "
+                "off: such turns end on the delays",
+            )
         return effects
 
     def flush(self, now: float, reason: str | None = None) -> list[Effect]:
@@ -359,10 +365,7 @@ class DetectorSession:
         effects: list[Effect] = []
         if (pending := self._pending) is not None:
             if now >= pending.request.deadline:
-                if pending.route is Route.LOCAL or self._route is not Route.CLOUD or not self._has_local():
-                    effects += self._settle(Outcome.DEFAULT, "timeout")
-                else:
-                    effects += self.time_out(now)
+                effects += self.time_out(now)
             elif self._may_leave_cloud(pending) and now >= pending.cloud_deadline:
                 effects += self._cloud_failed(now, "timeout", retryable=False)
         if self._retry_at is not None and now >= self._retry_at and not self._closed:

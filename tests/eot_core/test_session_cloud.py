@@ -220,6 +220,8 @@ class TestRefused:
         d.pass_time(1.0)
         assert d.resolved[request].reason == "timeout"
         assert not d.session.is_fallback
+        assert len(d.warnings) == 1
+        assert "did not answer in time" in d.warnings[0]
         second = d.predict()
         d.answer(second, 0.6, route=Route.CLOUD)
         assert d.resolved[second].source == "cloud"
