@@ -35,31 +35,38 @@ class Benchmark:
     notes: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def differences(self, models: Mapping[str, Evaluation] | None = None) -> list[dict[str, Any]]:
+        """What each model gains over the first, on the same pauses with the same draws; silence alone is left out.
+
+        Args:
+            models: those of a group; None takes the whole set.
+        """
+        chosen = self.overall if models is None else models
+        names = [name for name in self.models if name != VAD]
+        if not names or self.models[0] == VAD:
+            return []
+        return [differences(chosen[name], chosen[names[0]]) for name in names[1:]]
+
     def to_json(self) -> dict[str, Any]:
         """As JSON knows it."""
-        baseline = self.overall[self.models[0]] if self.models else None
         return {
             "schema": SCHEMA,
             "dataset": self.dataset,
             "settings": self.settings,
             "notes": self.notes,
             "failed_models": self.failed,
-            "problems": [
-                {"item": p.item, "message": p.message, "left_out": p.left_out} for p in self.problems
-            ],
+            "problems": [{"item": p.item, "message": p.message, "left_out": p.left_out} for p in self.problems],
             "models": {name: e.to_json() for name, e in self.overall.items()},
-            "differences": [
-                differences(self.overall[name], baseline)
-                for name in self.models[1:]
-                if baseline is not None and name != VAD and self.models[0] != VAD
-            ],
+            "differences": self.differences(),
             "groups": {
-                kind: {
-                    value: {name: e.to_json() for name, e in models.items()} for value, models in values.items()
-                }
+                kind: {value: {name: e.to_json() for name, e in models.items()} for value, models in values.items()}
                 for kind, values in self.groups.items()
             },
-        }  # fmt: skip
+            "group_differences": {
+                kind: {value: self.differences(models) for value, models in values.items()}
+                for kind, values in self.groups.items()
+            },
+        }
 
 
 def families_for(model: str, *, rescored: bool = False, all_curves: bool = True) -> list[PolicyFamily]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from . import plots
 from .benchmark import FEW, Benchmark
@@ -17,7 +18,7 @@ from .scorers import ELAPSED, VAD
 from .scoring import ScoredPause, ScoredSet
 from .simulation import Policy
 from .sweep import Budget
-from .tables import CURVES, amount, plain
+from .tables import CURVES, amount, gains, plain
 
 ERRORS_AT = Budget("latency", 0.6)
 """The policy whose errors are listed: the fewest cutoffs at a mean latency of 600 ms."""
@@ -66,6 +67,7 @@ def _head(result: Benchmark) -> Iterator[str]:
 def _headline(result: Benchmark) -> Iterator[str]:
     yield "<h2>Figures</h2>"
     yield from _table(result.overall)
+    yield from _gains(result.differences())
     yield (
         '<p class="small soft">Cutoffs: share (and number) of the pauses inside a turn that would have been taken for '
         "its end, by the best policy whose mean latency stays within the budget. Latency: mean wait at the end of a "
@@ -89,6 +91,12 @@ def _table(models: Mapping[str, Evaluation], curve: str | None = None) -> Iterat
         rows.append(f"<tr>{''.join(cells)}</tr>")
     head = "".join(f"<th>{escape(label)}</th>" for label in ["model", "AUC", *labels])
     yield f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _gains(differences: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for row in differences:
+        against = f"{escape(row['model'])} against {escape(row['against'])}"
+        yield f'<p class="small">{against}: {escape(", ".join(gains(row)))}</p>'
 
 
 def _family(evaluation: Evaluation, curve: str | None) -> FamilyResult | None:
@@ -264,6 +272,7 @@ def _groups(result: Benchmark) -> Iterator[str]:
                 f"{first.holds} holds, {first.clusters} speakers or calls{hint}</summary>"
             )
             yield from _table(models)
+            yield from _gains(result.differences(models))
             yield "</details>"
 
 

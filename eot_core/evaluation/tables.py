@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from .benchmark import FEW, Benchmark
 from .evaluate import BudgetResult, Evaluation, FamilyResult, Interval
@@ -13,6 +14,7 @@ from .sweep import Budget
 def report_lines(result: Benchmark) -> Iterator[str]:
     """Lines for a terminal."""
     yield from _table("all", result.overall)
+    yield from _gains(result.differences())
     for kind, values in result.groups.items():
         small = []
         for value, models in values.items():
@@ -22,6 +24,7 @@ def report_lines(result: Benchmark) -> Iterator[str]:
                 continue
             yield ""
             yield from _table(f"{kind} {value}", models)
+            yield from _gains(result.differences(models))
         if small:
             yield ""
             yield f"{kind}s with fewer than {FEW} ends or holds, in --json and --html only: {', '.join(small)}"
@@ -44,6 +47,28 @@ CURVES = {
     "continuous": "the delay falls with the probability",
     "rescored": "the delay falls with the probability, scored again as the pause grows",
 }
+
+
+def _gains(differences: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for row in differences:
+        yield f"  {row['model']} against {row['against']}: {', '.join(gains(row))}"
+
+
+def gains(row: Mapping[str, Any]) -> Iterator[str]:
+    """ "AUC +.113 [+.075, +.158]" and so on, of a row of :meth:`Benchmark.differences`."""
+    figures = {"AUC": row["auc"], **row["budgets"]}
+    for name, figure in figures.items():
+        if figure is None:
+            continue
+        unit = " s" if name.startswith("latency") else ""
+        text = f"{name} {_signed(figure['gain'])}{unit}"
+        if figure["interval"] is not None:
+            text += " [" + ", ".join(_signed(v) for v in figure["interval"]) + "]"
+        yield text
+
+
+def _signed(value: float) -> str:
+    return ("-" if round(value, 3) < 0 else "+") + plain(abs(value))
 
 
 def _table(title: str, models: dict[str, Evaluation], curve: str | None = None) -> Iterator[str]:

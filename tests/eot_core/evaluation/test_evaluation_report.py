@@ -193,13 +193,15 @@ def spread(n: int = 240) -> Pauses:
 
 
 def test_tables_of_groups() -> None:
-    result = benchmark("d", {"a": spread()}, resamples=20)
+    worse = spread().with_scores(np.full(240, 0.5) + 0.01 * spread().is_end)
+    result = benchmark("d", {"b": worse, "a": spread()}, resamples=20)
     result.notes = ["8 kHz"]
     text = "\n".join(report_lines(result))
     assert "language en: 110 ends, 110 holds, 55 speakers or calls" in text
     assert "languages with fewer than 30 ends or holds, in --json and --html only: de (10/10)" in text
     assert re.search(r"a +\.\d{3} \[\.\d{3}, \.\d{3}\] +\.\d{3} +\.\d{3} \(\d+\) \[.*\] / \.\d{3}", text)
     assert "note: 8 kHz" in text
+    assert re.search(r"  a against b: AUC -\.\d{3} \[-\.\d{3}, -\.\d{3}\], cutoffs @300 ms \+", text)
 
 
 def test_a_report_of_groups(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ class TestBenchmark:
         assert data["differences"][0]["against"] == "a"
         assert data["models"]["vad"]["auc"] is None
         assert [f["name"] for f in data["models"]["a"]["families"]] == ["step", "eot-bench", "continuous"]
+        assert sorted(data["group_differences"]["source"]) == ["calls", "read"]
         # Vad has no model to be compared with, whichever comes first.
         assert benchmark("d", {"vad": some, "a": some}, resamples=0).to_json()["differences"] == []
 
