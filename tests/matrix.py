@@ -1,7 +1,8 @@
 """``python tests/matrix.py``: each adapter's tests with the oldest and the newest version of its framework, and without
 the other framework.
 
-Four environments are made below ``.venv-matrix/``, with uv where it is installed, and kept; ``--fresh`` makes them anew.
+Four environments are made below ``.venv-matrix/``, with uv where it is installed, and kept; ``--fresh`` makes them
+anew.
 Exit status 1 where one of them fails.
 """
 
@@ -123,7 +124,8 @@ def _make(environment: Environment, fresh: bool, log: int) -> str | None:
     uv = shutil.which("uv")
     commands: list[list[str]] = []
     if not python.exists():
-        commands.append([uv, "venv", "--python", sys.executable, str(place)] if uv else [sys.executable, "-m", "venv", str(place)])  # fmt: skip
+        make = [uv, "venv", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
+        commands.append([*make, str(place)])
     install = [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
     # The newest are looked for each time; what is there already is left alone.
     commands.append([*install, "--quiet", "--upgrade", "-e", f"{ROOT}[cli]", *environment.requirements, *_TESTS])

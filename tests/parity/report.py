@@ -45,10 +45,10 @@ other one.
 
 ## Fixed costs
 
-In virtual time, where computing takes none, the frameworks add {virtual} at most (and {muted} where the audio stopped
-coming in the pause, see below): neither polls, and neither rounds to a frame. In real time they add what their tasks and queues take, here
-up to {real_livekit} (LiveKit) and {real_pipecat} (Pipecat); a busy machine adds more, so a trace in real time may be
-tried three times.
+In virtual time, where computing takes none, the frameworks add {virtual} at most, and {muted} where the audio stopped
+coming in the pause (see below): neither polls, and neither rounds to a frame. In real time they add what their tasks
+and queues take, here up to {real_livekit} (LiveKit) and {real_pipecat} (Pipecat); a busy machine adds more, so a trace
+in real time may be tried three times.
 
 LiveKit counts from the moment in which its VAD's event arrives, less the silence heard. Silero decides at the end of
 a window of 32 ms, and the event comes with the frame in which the window ends: with LiveKit's own VAD a turn ends
