@@ -130,6 +130,21 @@ class DetectorSession:
         return self._pending.request.request_id if self._pending else None
 
     @property
+    def session_id(self) -> str:
+        """What ids of requests begin with."""
+        return self._session_id
+
+    @property
+    def options(self) -> SessionOptions:
+        """What the session was made from."""
+        return self._options
+
+    @property
+    def language(self) -> str | None:
+        """Key of the last language that was named."""
+        return self._languages.last
+
+    @property
     def last_request_id(self) -> str:
         """Id of the newest request, resolved or not."""
         return f"{self._session_id}-{self._count}"

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import telemetry
+from . import decision_log, telemetry
 from .audio import AudioFormatError, check_sample_rate, to_pcm
 from .clock import Clock, TimerHandle
 from .effects import (
@@ -99,6 +99,7 @@ class DetectorStream(Observable):
         self._timer: TimerHandle | None = None
         self._timer_at: float | None = None
         self._reported: set[str] = set()
+        self._log = decision_log.for_stream(session, clock)
         self._run(session.open())
 
     # -- what can be asked ----------------------------------------------------------------------------------------
@@ -204,6 +205,8 @@ class DetectorStream(Observable):
         Call it at every onset of speech: the first one in a turn tells where the turn begins.
         """
         self._run(self._session.cancel())
+        if self._log is not None:
+            self._log.speech()
 
     def time_out(self) -> None:
         """The caller will not wait longer for the request in flight: it gets the default, and the cloud is left."""
@@ -216,6 +219,8 @@ class DetectorStream(Observable):
             reason: for the record of a request that was in flight.
         """
         self._run(self._session.flush(self._clock.now(), reason))
+        if self._log is not None:
+            self._log.turn_ended(reason)
 
     def update_options(
         self,
@@ -259,6 +264,8 @@ class DetectorStream(Observable):
             case SendAudio(pcm, captured_at):
                 self._tell(Route.CLOUD, lambda transport: transport.push_audio(pcm, captured_at))
             case StartInference(route, request):
+                if self._log is not None:
+                    self._log.asked(request)
                 self._tell(route, lambda transport: transport.start(request))
             case StopInference(route, request_id):
                 self._tell(route, lambda transport: transport.stop(request_id))
@@ -272,6 +279,8 @@ class DetectorStream(Observable):
             case Resolve(request_id, prediction):
                 self._resolve(request_id, prediction)
             case Notify(event):
+                if self._log is not None:
+                    self._log.event(event)
                 self._emit("fallback" if isinstance(event, FallbackOccurred) else "backchannel_opportunity", event)
             case Warn(message):
                 logger.warning(message)
@@ -280,6 +289,8 @@ class DetectorStream(Observable):
         future = self._futures.pop(request_id, None)
         if future is not None and not future.done():
             future.set_result(prediction)
+        if self._log is not None:
+            self._log.event(prediction)
         if prediction.outcome in (Outcome.ANSWERED, Outcome.DEFAULT):
             self._emit("prediction", prediction)
 
