@@ -1,4 +1,4 @@
-"""One ONNX session per process for each file of weights, however many streams use it.
+"""One ONNX session per process for each file of weights (or graph in memory), however many streams use it.
 
 A session is made for one thread of its own work (``intra_op_num_threads=1``): the scheduler decides how many run at a
 time. It owns no threads, so a child that is forked after loading uses the same pages copy-on-write.
@@ -6,6 +6,7 @@ time. It owns no threads, so a child that is forked after loading uses the same 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -53,8 +54,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def shared_session(path: Path) -> OnnxSession:
-    """The session for the file at ``path``, loaded by the first caller; the others wait for it.
+def shared_session(source: Path | bytes) -> OnnxSession:
+    """The session for the file at ``source``, or for the graph that it holds; loaded by the first caller, the others
+    wait for it.
 
     A failed load is not remembered: the next call tries again.
 
@@ -62,18 +64,21 @@ def shared_session(path: Path) -> OnnxSession:
         ModelNotInstalledError: the file or onnxruntime is missing.
         ModelError: onnxruntime cannot load the file.
     """
-    try:
-        key = (str(path.resolve()), sha256_of(path))
-    except OSError as error:
-        raise ModelNotInstalledError(f"cannot read the weights at {path}: {error.strerror}") from error
+    if isinstance(source, bytes):
+        key = ("", hashlib.sha256(source).hexdigest())
+    else:
+        try:
+            key = (str(source.resolve()), sha256_of(source))
+        except OSError as error:
+            raise ModelNotInstalledError(f"cannot read the weights at {source}: {error.strerror}") from error
     with _lock:
         session = _sessions.get(key)
         if session is None:
-            session = _sessions[key] = _load(path)
+            session = _sessions[key] = _load(source)
         return session
 
 
-def _load(path: Path) -> OnnxSession:
+def _load(source: Path | bytes) -> OnnxSession:
     try:
         import onnxruntime
     except ImportError as error:
@@ -84,10 +89,12 @@ def _load(path: Path) -> OnnxSession:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _ERRORS_ONLY
+    model = source if isinstance(source, bytes) else str(source)
     try:
-        session: OnnxSession = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session: OnnxSession = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no public base class
-        raise ModelError(f"onnxruntime cannot load {path}: {_first_line(error)}") from error
+        name = "the graph in memory" if isinstance(source, bytes) else source
+        raise ModelError(f"onnxruntime cannot load {name}: {_first_line(error)}") from error
     return session
 
 
