@@ -49,11 +49,11 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -e '.[livekit,pipecat,cli]'
+	$(BIN)/python -m pip install --quiet -e '.[livekit,pipecat,open,cli]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -e '.[livekit,pipecat,cli,serve]' --group dev
+	$(BIN)/python -m pip install --quiet -e '.[livekit,pipecat,open,cli,bench,plot,serve]' --group dev
 	touch $@ $(VENV)/.demo
 
 clean:
