@@ -7,9 +7,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 from . import virtual_time
 
@@ -26,19 +24,21 @@ _TRIES = 3
 
 
 def play(trace: Trace) -> tuple[list[compare.Row], list[str]]:
-    """A trace on LiveKit and on Pipecat, one after the other. Returns its pauses, and what differs."""
+    """A trace on LiveKit and on Pipecat. Returns its pauses, and what differs."""
     for _ in range(_TRIES if trace.real_time else 1):
-        livekit, pipecat = (_run(trace, framework) for framework in (on_livekit.play, on_pipecat.play))
+        livekit, pipecat = asyncio.run(_together(trace)) if trace.real_time else _one_by_one(trace)
         rows, differences = compare.rows(trace, livekit, pipecat), compare.disagreements(trace, livekit, pipecat)
         if not differences:
             break
     return rows, differences
 
 
-def _run(trace: Trace, framework: Callable[[Trace], Coroutine[Any, Any, Played]]) -> Played:
-    if trace.real_time:
-        return asyncio.run(framework(trace))
-    return virtual_time.run(lambda: framework(trace))
+def _one_by_one(trace: Trace) -> tuple[Played, Played]:
+    return virtual_time.run(lambda: on_livekit.play(trace)), virtual_time.run(lambda: on_pipecat.play(trace))
+
+
+async def _together(trace: Trace) -> tuple[Played, Played]:
+    return await asyncio.gather(on_livekit.play(trace), on_pipecat.play(trace))
 
 
 def main() -> int:

@@ -43,7 +43,11 @@ class Stage:
 
     @contextlib.contextmanager
     def set(self) -> Iterator[None]:
-        """While this lasts, local inference and the cloud are the trace's."""
+        """While this lasts, local inference and the cloud are the trace's. In real time they are the real ones."""
+        if self.trace.real_time:
+            assert self.trace.cloud is None, "there is no cloud in real time"
+            yield
+            return
         real_transport, real_scheduler = TurnDetector._make_transport, eot_core.transports.local.default_scheduler
         cloud = self.trace.cloud
 
@@ -57,9 +61,8 @@ class Stage:
 
         patched: Any = TurnDetector
         patched._make_transport = make_transport
-        if not self.trace.real_time:
-            scheduler = VirtualScheduler(self.trace, self.timeline)
-            eot_core.transports.local.default_scheduler = lambda: scheduler  # type: ignore[assignment, return-value]
+        scheduler = VirtualScheduler(self.trace, self.timeline)
+        eot_core.transports.local.default_scheduler = lambda: scheduler  # type: ignore[assignment, return-value]
         try:
             yield
         finally:
