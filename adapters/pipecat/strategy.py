@@ -275,7 +275,21 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         await self.push_frame(MetricsFrame(data=[TurnDecisionMetricsData.of(self.name, prediction, decision)]))
         await self._call_event_handler("on_prediction", prediction)
         await self._decided(decision)
-        await self._wait(decision.commit_at)
+        await self._wait(await self._score_again(decision))
+
+    async def _score_again(self, decision: TurnDecision) -> float:
+        """Score the pause again while that could change when the turn ends; returns when it ends."""
+        while (again := self._endpointer.rescore_at) is not None and again > self._clock.now():
+            await sleep_until(self._clock, again)
+            if self._stream is None:
+                break
+            later = self._decide(await self._stream.predict())
+            if later is None:
+                break
+            if later.commit_at != decision.commit_at:
+                await self._decided(later)
+            decision = later
+        return decision.commit_at
 
     def _decide(self, prediction: Prediction) -> TurnDecision | None:
         assert self._stream is not None
@@ -316,6 +330,8 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._language = language
         before = self._endpointer.decision
         if self._pause is None or self._pause.prediction is None or before is None:
+            return
+        if self._endpointer.options.rescore_every is not None:  # such a curve knows no threshold
             return
         # The same prediction, seen with the threshold of the language that was spoken.
         decision = self._decide(self._pause.prediction)
