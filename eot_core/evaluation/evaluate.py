@@ -149,9 +149,10 @@ def differences(one: Evaluation, other: Evaluation) -> dict[str, Any]:
     if (one.holds, one.ends, one.clusters) != (other.holds, other.ends, other.clusters):
         raise ValueError(f"{one.model} and {other.model} were not measured on the same pauses")
     result: dict[str, Any] = {"model": one.model, "against": other.model, "auc": None, "budgets": {}}
-    if one.replicates and other.replicates:
-        gain = interval(one.replicates["auc"] - other.replicates["auc"])
-        result["auc"] = {"gain": one.auc - other.auc, "interval": gain}
+    if math.isfinite(one.auc - other.auc):
+        both = bool(one.replicates and other.replicates)
+        drawn = interval(one.replicates["auc"] - other.replicates["auc"]) if both else None
+        result["auc"] = {"gain": one.auc - other.auc, "interval": drawn}
     for mine, theirs in zip(one.families[:1], other.families[:1], strict=False):
         for a, b in zip(mine.budgets, theirs.budgets, strict=True):
             if a.best is None or b.best is None:

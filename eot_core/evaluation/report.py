@@ -18,7 +18,7 @@ from .scorers import ELAPSED, VAD
 from .scoring import ScoredPause, ScoredSet
 from .simulation import Policy
 from .sweep import Budget
-from .tables import CURVES, amount, gains, plain
+from .tables import CURVES, amount, gains, held_out_text, plain
 
 ERRORS_AT = Budget("latency", 0.6)
 """The policy whose errors are listed: the fewest cutoffs at a mean latency of 600 ms."""
@@ -73,7 +73,8 @@ def _headline(result: Benchmark) -> Iterator[str]:
         "its end, by the best policy whose mean latency stays within the budget. Latency: mean wait at the end of a "
         "turn, by the best policy that cuts off no more than the budget. Each policy is chosen on the pauses that it "
         "is measured on, as in eot-bench; brackets: 95&nbsp;%, drawn by speaker or call, the policy chosen anew each "
-        "time; <em>elsewhere</em>: chosen on one half of the speakers and measured on the other.</p>"
+        "time; <em>elsewhere</em>: chosen on one half of the speakers and measured on the other, where a policy does "
+        "not keep to its budget exactly.</p>"
     )
 
 
@@ -112,14 +113,11 @@ def _budget_cell(result: BudgetResult) -> str:
     if result.budget.kind == "latency":
         value += f" ({result.best.cutoffs})"
     small = _brackets(result.interval, result.budget)
-    if result.held_out is not None:
-        held = result.held_out.cutoff_rate if result.budget.kind == "latency" else result.held_out.latency
-        small += f" elsewhere {amount(held, result.budget)}"
-    return _cell(value, small)
+    return _cell(value, small, f"elsewhere {held_out_text(result)}" if result.held_out is not None else "")
 
 
-def _cell(value: str, small: str) -> str:
-    return f"<td>{escape(value)}<small>{escape(small)}</small></td>"
+def _cell(value: str, *small: str) -> str:
+    return f"<td>{escape(value)}{''.join(f'<small>{escape(text)}</small>' for text in small)}</td>"
 
 
 def _brackets(interval: Interval, budget: Budget | None) -> str:

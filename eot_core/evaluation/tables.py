@@ -39,7 +39,8 @@ def report_lines(result: Benchmark) -> Iterator[str]:
     if result.overall:
         yield ""
         yield "Each budget's policy is chosen on the pauses it is measured on, as in eot-bench; brackets: 95 %, drawn"
-        yield "by speaker or call; after the slash: chosen on one half of the speakers, measured on the other."
+        yield "by speaker or call; after the slash: chosen on one half of the speakers, measured on the other, where"
+        yield "a policy does not keep to its budget exactly."
 
 
 CURVES = {
@@ -97,7 +98,7 @@ def _family(evaluation: Evaluation, curve: str | None) -> FamilyResult | None:
 
 
 def budget_text(result: BudgetResult) -> str:
-    """ ".123 (45) [.100, .150] / .130": value, count, interval, held out."""
+    """ ".123 (45) [.100, .150] / .130 at 0.31 s": value, count, interval, held out."""
     if result.best is None:
         return "none keeps to it"
     count = f" ({result.best.cutoffs})" if result.budget.kind == "latency" else ""
@@ -105,11 +106,21 @@ def budget_text(result: BudgetResult) -> str:
     if result.interval is not None:
         low, high = (amount(v, result.budget) for v in result.interval)
         text += f" [{low}, {high}]"
-    if result.held_out is not None:
-        held = result.held_out
-        value = held.cutoff_rate if result.budget.kind == "latency" else held.latency
-        text += f" / {amount(value, result.budget)}"
-    return text
+    elsewhere = held_out_text(result)
+    return f"{text} / {elsewhere}" if elsewhere else text
+
+
+def held_out_text(result: BudgetResult) -> str:
+    """ ".130 at 0.31 s": what the policy did to speakers that it was not chosen on; "" where that is not known.
+
+    Both figures, because elsewhere a policy does not keep to its budget exactly.
+    """
+    held = result.held_out
+    if held is None:
+        return ""
+    if result.budget.kind == "latency":
+        return f"{plain(held.cutoff_rate)} at {held.latency:.2f} s"
+    return f"{held.latency:.3f} s at {plain(held.cutoff_rate)}"
 
 
 def amount(value: float, budget: Budget) -> str:
