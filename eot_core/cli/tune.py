@@ -1,0 +1,321 @@
+"""``eot tune``: thresholds and delays from one's own calls, as a calibration file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+if TYPE_CHECKING:
+    from ..evaluation.items import Item, Problem
+    from ..evaluation.pauses import Pauses
+    from ..evaluation.progress import Progress
+    from ..evaluation.scorers import ModelScorer
+    from ..evaluation.sweep import Budget
+    from ..evaluation.tuning import Tuning
+
+EXIT_OK: Final = 0
+EXIT_PARTLY: Final = 1
+"""The file was written, but a language or a model is not in it."""
+EXIT_FAILED: Final = 2
+DEFAULT_MODEL: Final = "smart-turn-v3.2"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to what ``argparse.ArgumentParser.add_subparsers`` returned."""
+    parser = subparsers.add_parser(
+        "tune",
+        help="thresholds and delays from your own calls",
+        description="Choose threshold and delays for each language from recorded calls, within a budget, and write "
+        'them to a file for TurnDetector(calibration="FILE"). Figures are of calls that were not chosen on, with '
+        "95 %% intervals. What was heard and scored is kept: an interrupted run goes on where it was. Exit code 0: "
+        "written; 1: written, but there was too little data in a language; 2: nothing was written.",
+    )
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="a folder of two-channel recordings (WAV, FLAC), labelled data as eot bench reads it, or a decision log "
+        "(EOT_DECISION_LOG) whose audio was kept",
+    )
+    parser.add_argument(
+        "--budget",
+        default="cutoff=0.05",
+        metavar="KIND=VALUE",
+        help="cutoff=0.05: at most 5 %% of the pauses inside turns are taken for their end, as quick as can be; "
+        "latency=0.6: 0.6 s on average, with as few cutoffs as can be (default: %(default)s)",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="calibration file to write")
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="A,B,...",
+        help="names of local models, or paths of ONNX files (default: %(default)s)",
+    )
+    parser.add_argument("--language", metavar="TAG", help="of recordings; of labelled data: only items in it")
+    parser.add_argument("--split", metavar="NAME", help="of labelled data: only items of this split")
+    parser.add_argument(
+        "--caller-channel", type=int, default=0, metavar="N", help="of recordings, from 0 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--agent-channel", type=int, metavar="N", help="of recordings, from 0 (default: 1, or 0 if the caller has 1)"
+    )
+    parser.add_argument(
+        "--curve",
+        choices=("auto", "step", "continuous"),
+        default="auto",
+        help="step: minimum or maximum delay, by the threshold; continuous: the delay falls with the probability; "
+        "auto: the step, unless the other is better on held-out calls (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rescore",
+        action="store_true",
+        help="also score each pause every 0.2 s up to 1 s, and try the continuous curve with it (several times the "
+        "work; not for decision logs)",
+    )
+    parser.add_argument("--no-check", action="store_true", help="do not let Silero VAD look at labels")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where scores are kept (default: user's cache)")
+    parser.add_argument("--no-cache", action="store_true", help="keep no scores")
+    parser.add_argument("--seed", type=int, default=0, help="of halves and resamples (default: %(default)s)")
+    parser.add_argument("--resamples", type=int, default=1000, help="for the intervals (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | None = None) -> int:
+    """Run ``eot tune``; returns the exit code."""
+    from ..evaluation.dataset import DatasetError
+    from ..models.base import ModelError
+
+    out, err = out or sys.stdout, err or sys.stderr
+    try:
+        return _Tune(args, out, err).run()
+    except (DatasetError, ModelError, ValueError, OSError) as error:
+        print(f"eot tune: {error}", file=err)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        kept = "" if args.no_cache else "; what was heard and scored is kept: run it again to go on"
+        print(f"eot tune: interrupted{kept}", file=err)
+        return EXIT_FAILED
+
+
+class _Tune:
+    def __init__(self, args: argparse.Namespace, out: TextIO, err: TextIO) -> None:
+        from ..evaluation.cache import default_cache
+        from ..evaluation.tuning_budgets import parse_budget
+        from ..languages import language_key
+
+        _check(args)
+        self._args = args
+        self._out = out
+        self._err = err
+        self._budget: Budget = parse_budget(args.budget)
+        self._language = None if args.language is None else language_key(args.language)
+        if args.language is not None and self._language is None:
+            raise ValueError(f"--language {args.language!r} names no language: use a BCP-47 tag such as 'en'")
+        names = [name.strip() for name in args.model.split(",") if name.strip()]
+        self._scorers = _scorers(names)
+        self._checksums = {s.name: _checksum(s, name) for s, name in zip(self._scorers, names, strict=True)}
+        self._cache: Path | None = None if args.no_cache else (args.cache or default_cache())
+        self._path = Path(args.dataset).expanduser()
+        self._say: Callable[[str], None] = lambda message: print(message, file=err)
+
+    def run(self) -> int:
+        from ..evaluation.tuning_file import calibration, report_lines, write_calibration
+
+        scores, failed = self._scores()
+        tunings = [tuning for model, pauses in scores.items() for tuning in self._tune(model, pauses)]
+        written = [t for t in tunings if t.point(self._budget) is not None]
+        for tuning in written:
+            for line in report_lines(tuning, self._budget):
+                print(line, file=self._out)
+        for tuning in tunings:
+            if tuning not in written:
+                why = dict(tuning.missing)[self._budget]
+                print(f"{tuning.model}, {tuning.language}: {why}. Nothing is written for it.", file=self._out)
+        for model, why in failed.items():
+            print(f"eot tune: {model}: {why}", file=self._err)
+        if not written:
+            raise ValueError(f"nothing was written to {self._args.output}: there was nothing to tune on")
+        settings = {"budget": self._args.budget, "curve": self._args.curve, "seed": self._args.seed}
+        write_calibration(self._args.output, calibration(self._path.name, written, self._checksums, settings))
+        names = " and ".join(dict.fromkeys(f"{t.model} ({t.language})" for t in written))
+        print(f"{self._args.output}: written for {names}", file=self._out)
+        return EXIT_PARTLY if failed or len(written) < len(tunings) else EXIT_OK
+
+    def _tune(self, model: str, pauses: Pauses) -> list[Tuning]:
+        from ..evaluation.tuning import tune
+        from ..evaluation.tuning_budgets import NAMED, OTHERS
+
+        spec = next(s.spec for s in self._scorers if s.name == model)
+        curves = ["step", "continuous"] if self._args.curve == "auto" else [self._args.curve]
+        if self._args.rescore and pauses.later.shape[1]:
+            curves.append("rescored")
+        return [
+            tune(
+                model,
+                language,
+                pauses.where(pauses.language == language),
+                budgets=(self._budget, *NAMED, *OTHERS),
+                today=spec.thresholds.get(language, spec.default_threshold),
+                curves=curves,
+                seed=self._args.seed,
+                resamples=self._args.resamples,
+            )
+            for language in sorted(set(pauses.language.tolist()))
+        ]
+
+    def _scores(self) -> tuple[dict[str, Pauses], dict[str, str]]:
+        """Pauses by model, and the models that could not be used."""
+        from ..evaluation.tuning_calls import find_recordings
+        from ..evaluation.tuning_logs import find_logs
+
+        if not self._path.exists():
+            raise ValueError(f"{self._path}: no such file or folder")
+        logs = find_logs(self._path)
+        labelled = not logs and _has_labels(self._path)
+        if not labelled and self._args.split is not None:
+            raise ValueError("--split counts for labelled data only: recordings and decision logs have no splits")
+        if logs:
+            return self._from_logs(logs), {}
+        if not labelled and find_recordings(self._path):
+            return self._from_recordings()
+        return self._from_labels()
+
+    def _from_logs(self, logs: Sequence[Path]) -> dict[str, Pauses]:
+        from ..evaluation.tuning_logs import read_logs, score_logged
+
+        pauses = read_logs(logs, language=self._language, on_problem=self._on_problem)
+        with _Shown(self, "scoring") as progress:
+            result = score_logged(
+                pauses, self._scorers, cache=self._cache, on_problem=self._on_problem, on_progress=progress
+            )
+        if not result.pauses:
+            raise ValueError(f"{self._path}: none of its pauses could be scored")
+        return {scorer.name: result.for_model(scorer.name) for scorer in self._scorers}
+
+    def _from_recordings(self) -> tuple[dict[str, Pauses], dict[str, str]]:
+        from ..evaluation.tuning_calls import read_calls
+
+        with _Shown(self, "listening") as progress:
+            calls = read_calls(
+                self._path,
+                language=self._language,
+                caller=self._args.caller_channel,
+                agent=self._args.agent_channel,
+                cache=self._cache,
+                on_problem=self._on_problem,
+                on_progress=progress,
+            )
+        if not calls.items:
+            raise ValueError(f"{self._path}: no turn was found in any recording")
+        self._say(f"eot tune: {len(calls.items)} turns in {calls.calls} calls ({calls.seconds / 60:.0f} minutes)")
+        if calls.at_once:
+            self._say(
+                f"eot tune: {len(calls.at_once)} ends are left out: the other side began before the detector "
+                "would have been asked"
+            )
+        return self._score(calls.items, check=False, quiet=calls.at_once)
+
+    def _from_labels(self) -> tuple[dict[str, Pauses], dict[str, str]]:
+        from ..evaluation.dataset import read_dataset
+        from ..evaluation.predictions import is_predictions
+
+        if is_predictions(self._path):
+            raise ValueError(
+                f"{self._path}: holds another run's scores, of which nothing is known; give audio with labels"
+            )
+        items = read_dataset(
+            self._path, split=self._args.split, language=self._language, on_problem=self._on_problem
+        )  # fmt: skip
+        return self._score(items, check=not self._args.no_check)
+
+    def _score(
+        self, items: Sequence[Item], *, check: bool, quiet: frozenset[str] = frozenset()
+    ) -> tuple[dict[str, Pauses], dict[str, str]]:
+        from ..evaluation.scoring import ScoringOptions, score_items
+        from ..evaluation.simulation import RESCORE_EVERY
+
+        def on_problem(problem: Problem) -> None:
+            if problem.item not in quiet or not problem.message.startswith("its last silence"):
+                self._on_problem(problem)
+
+        options = ScoringOptions(rescore_every=RESCORE_EVERY if self._args.rescore else None, check_speech=check)
+        with _Shown(self, "scoring") as progress:
+            scored = score_items(
+                items, self._scorers, options, cache=self._cache, on_problem=on_problem, on_progress=progress
+            )
+        for note in scored.notes:
+            self._say(f"note: {note}")
+        if not scored.scores:
+            raise ValueError("; ".join(f"{model}: {why}" for model, why in scored.failed.items()))
+        if not scored.pauses:
+            raise ValueError(f"{self._path}: none of its pauses could be scored")
+        return {model: scored.for_model(model) for model in scored.scores}, scored.failed
+
+    def _on_problem(self, problem: Problem) -> None:
+        self._say(f"eot tune: {problem}")
+
+
+class _Shown:
+    """Progress for as long as something lasts; what is said meanwhile goes above the bar."""
+
+    def __init__(self, tune: _Tune, what: str) -> None:
+        from ..evaluation.progress import Progress
+
+        self._tune = tune
+        self._progress: Progress = Progress(what, tune._err)
+        self._before = tune._say
+
+    def __enter__(self) -> Progress:
+        self._tune._say = self._progress.say
+        return self._progress
+
+    def __exit__(self, *_: object) -> None:
+        self._tune._say = self._before
+        self._progress.close()
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, value, least in (
+        ("--resamples", args.resamples, 0),
+        ("--seed", args.seed, 0),
+        ("--caller-channel", args.caller_channel, 0),
+        ("--agent-channel", args.agent_channel, 0),
+    ):
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be {least} or more, got {value}")
+    folder = args.output.absolute().parent
+    if not folder.is_dir():
+        raise ValueError(f"--output: there is no folder {folder}")
+    if args.output.is_dir():
+        raise ValueError(f"--output: {args.output} is a folder: name a file")
+
+
+def _scorers(names: Sequence[str]) -> list[ModelScorer]:
+    from ..evaluation.scorers import ELAPSED, VAD, ModelScorer, make_scorers
+    from ..models import v1_mini
+    from ..models.base import ModelLicenseError
+
+    for name in names:
+        if name in (v1_mini.NAME, "v1-mini"):
+            raise ModelLicenseError(f"{v1_mini.REFUSAL}; its scores train, tune and calibrate nothing")
+        if name in (VAD, ELAPSED):
+            raise ValueError(f"--model {name}: there is nothing to tune: it is no model")
+    return [scorer for scorer in make_scorers(names) if isinstance(scorer, ModelScorer)]
+
+
+def _checksum(scorer: ModelScorer, name: str) -> str | None:
+    """Of the weights; None where they are in no file of their own."""
+    from ..models.weights import sha256_of
+
+    path = Path(name).expanduser()
+    return sha256_of(path) if scorer.spec.sha256 is None and path.is_file() else scorer.spec.sha256
+
+
+def _has_labels(path: Path) -> bool:
+    """Whether it is for :func:`read_dataset`: a file of rows, or a folder with one."""
+    rows = (".jsonl", ".json", ".ndjson", ".parquet", ".arrow")
+    if path.is_file():
+        return path.suffix in rows
+    return any(next(path.rglob(f"*{suffix}"), None) is not None for suffix in rows)

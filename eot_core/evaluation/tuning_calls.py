@@ -1,0 +1,239 @@
+"""The caller's turns in recordings of two-channel calls that nobody has labelled: who speaks when says which is which.
+
+A pause of the caller is a hold where the caller speaks next, and an end where the other side does; where both speak at
+once nothing is counted (:func:`eot_core.evaluation.calls.caller_turns`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..cli.audio_file import AudioFileError
+from ..languages import language_key
+from ..vad import SileroVAD
+from .calls import call_items
+from .dataset import DatasetError
+from .items import Item, Problem
+from .pauses import SCORE_AT
+from .recording import AudioRef
+from .tuning_speech import SegmentCache, Segments, speech_segments
+
+SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".wave"))
+MUCH_OVERLAP = 0.5
+"""Share of the caller's speech in which the other side speaks too, from which something is wrong with the channels."""
+
+_LANGUAGE_FOLDER = re.compile(r"[A-Za-z]{2}([-_][A-Za-z0-9]{2,4})*")
+
+
+@dataclass(slots=True)
+class Calls:
+    """What was found in a folder of calls."""
+
+    items: list[Item] = field(default_factory=list)
+    calls: int = 0
+    """Recordings with turns in them."""
+    seconds: float = 0.0
+    at_once: frozenset[str] = frozenset()
+    """Turns whose end is left out, because the other side began before the model would have been asked."""
+
+
+class _OneFile(AudioRef):
+    """The audio of many turns of one call: its checksum is computed once."""
+
+    _sum: str
+
+    def checksum(self) -> str:
+        """See :class:`AudioRef`."""
+        if not hasattr(self, "_sum"):
+            object.__setattr__(self, "_sum", super().checksum())  # frozen: this is a memory, not a field
+        return self._sum
+
+
+def find_recordings(path: Path) -> list[Path]:
+    """Recordings at ``path``, or anywhere below it, by name; hidden ones are passed over."""
+    if path.is_file():
+        return [path] if path.suffix.lower() in SUFFIXES else []
+    found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
+
+
+def read_calls(
+    path: str | Path,
+    *,
+    language: str | None = None,
+    caller: int = 0,
+    agent: int | None = None,
+    cache: Path | None = None,
+    on_problem: Callable[[Problem], None],
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Calls:
+    """Listen to every recording; what was heard is in ``cache`` at once.
+
+    Args:
+        path: a recording, or a folder of them. Directly below it, folders named for languages ("de", "pt-BR") say what
+            is spoken in theirs.
+        language: key of the language of recordings that are in no such folder; those of other languages are left out.
+        caller: the caller's channel, from 0.
+        agent: the other side's; None takes 1, or 0 where the caller has 1.
+        cache: folder for what was heard; None keeps nothing.
+        on_problem: told of every recording that cannot be used, and why.
+        on_progress: told how many seconds are listened to, of how many (of both channels, each on its own).
+
+    Raises:
+        DatasetError: there is no recording, or the language of none of them is known.
+        ModelError: the VAD cannot be loaded.
+        OSError: the cache cannot be written.
+    """
+    path = Path(path).expanduser()
+    agent = (0 if caller == 1 else 1) if agent is None else agent
+    if agent == caller:
+        raise DatasetError(f"caller and agent cannot both be on channel {caller}")
+    vad = SileroVAD()
+    vad.warm_up()
+    listener = _Listener(vad, SegmentCache(cache), caller, agent, on_problem, on_progress)
+    named = list(_with_language(path, language))
+    if not named:
+        raise DatasetError(f"{path}: holds no recording ({', '.join(sorted(SUFFIXES))})")
+    if all(key is None for _, _, key in named):
+        raise DatasetError(
+            f"{path}: what language is spoken? Give --language TAG, or put the recordings into folders named for it "
+            "(en, pt-BR)"
+        )
+    usable = [(name, file, key) for name, file, key in named if key is not None and key == (language or key)]
+    if len(usable) < len(named):
+        on_problem(Problem(str(path), f"{len(named) - len(usable)} recordings are in another, or in no known language"))
+    listener.listen(usable)
+    return listener.calls
+
+
+def _with_language(path: Path, default: str | None) -> Iterator[tuple[str, Path, str | None]]:
+    for file in find_recordings(path):
+        name = file.relative_to(path) if path.is_dir() else Path(file.name)
+        top = name.parts[0] if len(name.parts) > 1 else ""
+        key = language_key(top) if _LANGUAGE_FOLDER.fullmatch(top) else None
+        yield name.as_posix(), file, key or default
+
+
+class _Listener:
+    def __init__(
+        self,
+        vad: SileroVAD,
+        cache: SegmentCache,
+        caller: int,
+        agent: int,
+        on_problem: Callable[[Problem], None],
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        self._vad = vad
+        self._cache = cache
+        self._channels = (caller, agent)
+        self._on_problem = on_problem
+        self._on_progress = on_progress
+        self._heard = 0.0
+        self._total = 0.0
+        self.calls = Calls()
+
+    def listen(self, recordings: list[tuple[str, Path, str]]) -> None:
+        ready = [(name, file, key) for name, file, key in recordings if self._measure(name, file)]
+        for name, file, key in ready:
+            try:
+                self._call(name, file, key)
+            except AudioFileError as error:
+                self._on_problem(Problem(name, str(error)))
+        if ready and round(self._heard) < round(self._total):  # what could not be decoded will not come
+            self._on_progress(round(self._total), round(self._total))
+
+    def _measure(self, name: str, file: Path) -> bool:
+        """Whether the recording can be opened, and has both channels."""
+        try:
+            recording = AudioRef(path=file).open(self._channels[0])
+        except AudioFileError as error:
+            self._on_problem(Problem(name, str(error)))
+            return False
+        recording.close()
+        if recording.channels < 2:
+            self._on_problem(
+                Problem(
+                    name,
+                    "has one channel: who speaks when cannot be told. Record caller and agent on a channel each, or "
+                    "label its silences (JSONL, see docs/tuning.md)",
+                )
+            )
+            return False
+        if max(self._channels) >= recording.channels:
+            self._on_problem(
+                Problem(name, f"has {recording.channels} channels; {max(self._channels)} does not exist (from 0)")
+            )
+            return False
+        self._total += 2 * recording.duration
+        return True
+
+    def _call(self, name: str, file: Path, key: str) -> None:
+        audio = _OneFile(path=file)
+        checksum = audio.checksum()
+        caller, agent = (self._segments(audio, checksum, channel) for channel in self._channels)
+        for channel, segments in zip(self._channels, (caller, agent), strict=True):
+            if not segments:
+                self._on_problem(Problem(name, f"no speech is heard on channel {channel}: silent, or not speech"))
+        if not caller or not agent:
+            return
+        overlap = overlap_share(caller, agent)
+        if overlap > MUCH_OVERLAP:
+            self._on_problem(
+                Problem(
+                    name,
+                    f"in {overlap:.0%} of the speech on channel {self._channels[0]} the other channel speaks too: is "
+                    "one side heard on both, or both on one? Where both speak nothing is counted",
+                    left_out=False,
+                )
+            )
+        row = {
+            "id": name,
+            "language": key,
+            "audio": str(file),
+            "channels": ["caller", "agent"],
+            "speech": {"caller": caller, "agent": agent},
+        }
+        items = [replace(item, audio=audio, channel=self._channels[0]) for item in call_items(row, file.parent)]
+        if not items:
+            self._on_problem(Problem(name, "no turn of the caller that the other side answers is in it"))
+            return
+        self.calls.calls += 1
+        self.calls.seconds += max(caller[-1][1], agent[-1][1])
+        self.calls.items += items
+        self.calls.at_once |= {item.id for item in items if item.spans[-1].duration < SCORE_AT}
+
+    def _segments(self, audio: AudioRef, checksum: str, channel: int) -> Segments:
+        recording = audio.open(channel)
+        try:
+            known = self._cache.get(checksum, channel)
+            if known is not None:
+                self._on_heard(recording.duration)
+                return known
+            segments = speech_segments(recording, self._vad, self._on_heard)
+        finally:
+            recording.close()
+        self._cache.put(checksum, channel, segments)
+        return segments
+
+    def _on_heard(self, seconds: float) -> None:
+        self._heard += seconds
+        self._on_progress(round(min(self._heard, self._total)), round(self._total))
+
+
+def overlap_share(one: Segments, other: Segments) -> float:
+    """Share of ``one``'s speech in which ``other`` speaks too, 0..1."""
+    total = sum(end - start for start, end in one)
+    both = 0.0
+    first = 0
+    for start, end in one:
+        while first < len(other) and other[first][1] <= start:
+            first += 1
+        for begin, until in other[first:]:
+            if begin >= end:
+                break
+            both += min(end, until) - max(start, begin)
+    return both / total if total else 0.0

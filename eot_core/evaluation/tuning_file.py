@@ -1,0 +1,204 @@
+"""The calibration file (``eot-calibration/1``, read by :mod:`eot_core.policy_table`), and the same as text."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..policy_table import PolicyTable
+from .sweep import Budget
+from .tables import plain
+from .tuning import Tuned, Tuning
+from .tuning_budgets import FLOOR, NAMED, below_floor, budget_name
+from .tuning_measure import Interval, Measured
+
+SOURCE = "eot-tune"
+CAVEAT = (
+    "Each figure is of calls that the policy was not chosen on, one half of the calls and the other in turn; the "
+    "policy that is written was chosen on all of them. Calls of another kind may differ"
+)
+
+
+def calibration(
+    dataset: str, tunings: Sequence[Tuning], checksums: Mapping[str, str | None], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of the file.
+
+    Args:
+        dataset: its name.
+        tunings: those to be written; each has a point at least.
+        checksums: of the weights, by model.
+        settings: kept for the record.
+
+    Raises:
+        ValueError: a tuning has no point.
+    """
+    empty = [f"{t.model} {t.language}" for t in tunings if not t.points]
+    if empty or not tunings:
+        raise ValueError(f"there is nothing to write for {', '.join(empty) or 'any model'}")
+    models: dict[str, Any] = {}
+    for tuning in tunings:
+        row: dict[str, Any] = {"source": SOURCE, "languages": {}}
+        if checksums.get(tuning.model) is not None:
+            row["sha256"] = checksums[tuning.model]
+        models.setdefault(tuning.model, row)["languages"][tuning.language] = _language(tuning)
+    calls = max(t.calls for t in tunings)
+    content = {
+        "schema": "eot-calibration/1",
+        "sources": {SOURCE: {"title": f"eot tune on {dataset} ({calls} calls or speakers)", "caveat": CAVEAT}},
+        "settings": dict(settings),
+        "models": models,
+    }
+    PolicyTable.from_json(content, "what eot tune writes")
+    return content
+
+
+def write_calibration(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the file: whole, or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _language(tuning: Tuning) -> dict[str, Any]:
+    now = tuning.today_policy
+    return {
+        "calls": tuning.calls,
+        "holds": tuning.holds,
+        "ends": tuning.ends,
+        "auc": round(tuning.auc, 4),
+        "points": [_point(tuned) for tuned in tuning.points],
+        "evidence": [_evidence(tuned) for tuned in tuning.points],
+        "today": {
+            "threshold": now.threshold,
+            "min_delay": now.options.min_delay,
+            "max_delay": now.options.max_delay,
+            **_measured(tuning.today),
+        },
+        "missing": [{"budget": b.kind, "value": b.value, "why": why} for b, why in tuning.missing],
+    }
+
+
+def _point(tuned: Tuned) -> dict[str, Any]:
+    options = tuned.policy.options
+    return {
+        "budget": tuned.budget.kind,
+        "value": tuned.budget.value,
+        "threshold": round(tuned.policy.threshold, 6),
+        "min_delay": round(options.min_delay, 6),
+        "max_delay": round(options.max_delay, 6),
+        "exponent": None if options.exponent is None else round(options.exponent, 6),
+        "rescore_every": options.rescore_every,
+        "cutoff_rate": round(tuned.held_out.cutoff_rate, 6),
+        "latency": round(tuned.held_out.latency, 6),
+    }
+
+
+def _evidence(tuned: Tuned) -> dict[str, Any]:
+    return {
+        "budget": tuned.budget.kind,
+        "value": tuned.budget.value,
+        "name": NAMED.get(tuned.budget),
+        "curve": tuned.curve,
+        "threshold_interval": tuned.threshold_interval,
+        "held_out": _measured(tuned.held_out),
+        "on_the_calls_it_was_chosen_on": _measured(tuned.chosen),
+        "change_against_today": _measured(tuned.change),
+    }
+
+
+def _measured(measured: Measured) -> dict[str, Any]:
+    return {
+        "cutoff_rate": round(measured.cutoff_rate, 6),
+        "cutoff_interval": measured.cutoff_interval,
+        "latency": round(measured.latency, 6),
+        "latency_interval": measured.latency_interval,
+    }
+
+
+def report_lines(tuning: Tuning, budget: Budget) -> Iterator[str]:
+    """Lines for a terminal; ``budget`` is the one that was asked for."""
+    yield (
+        f"{tuning.model}, {tuning.language}: {tuning.calls} calls or speakers, {tuning.ends} ends, {tuning.holds} "
+        f"holds, AUC {plain(tuning.auc)}"
+    )
+    rows = [["for", "curve", "threshold", "delay", "cutoffs", "latency"]]
+    rows += [
+        [_title(tuned.budget, budget), tuned.curve, *_settings(tuned), *_figures(tuned.held_out)]
+        for tuned in sorted(tuning.points, key=lambda p: (p.budget != budget, p.budget not in NAMED))
+    ]
+    now = tuning.today_policy
+    today = [f"{now.threshold:.3f}", f"{now.options.min_delay:.2f}-{now.options.max_delay:.2f} s"]
+    rows.append(["(today's settings)", "step", *today, *_figures(tuning.today)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    chosen = tuning.point(budget)
+    if chosen is not None:
+        yield f"  {_change(chosen, budget)}"
+        spent = chosen.held_out.cutoff_rate if budget.kind == "cutoff" else chosen.held_out.latency
+        if below_floor(budget):
+            yield (
+                f"  nothing ends before {FLOOR:g} s, so that a mean of {budget.value:g} s cannot be: this is the "
+                "policy that would have it without that, measured with it"
+            )
+        elif spent > budget.value * 1.2:
+            yield (
+                f"  on held-out calls it is above the budget ({_spent(spent, budget)}): with more calls it would come "
+                "nearer; until then ask for less"
+            )
+    for missed, why in tuning.missing:
+        yield f"  {_title(missed, budget)}: {why}"
+
+
+def _title(budget: Budget, asked: Budget) -> str:
+    names = [name for name in (NAMED.get(budget), "asked for" if budget == asked else None) if name]
+    return budget_name(budget) + (f" ({', '.join(names)})" if names else "")
+
+
+def _settings(tuned: Tuned) -> tuple[str, str]:
+    options = tuned.policy.options
+    delay = f"{options.min_delay:.2f}-{options.max_delay:.2f} s"
+    if options.exponent is not None:
+        return "-", f"{delay}, exponent {options.exponent:.3g}"
+    threshold = f"{tuned.policy.threshold:.3f}"
+    if tuned.threshold_interval is not None:
+        threshold += " [{:.3f}, {:.3f}]".format(*tuned.threshold_interval)
+    return threshold, delay
+
+
+def _figures(measured: Measured) -> tuple[str, str]:
+    cutoffs = plain(measured.cutoff_rate) + _interval(measured.cutoff_interval)
+    if math.isnan(measured.latency):
+        return cutoffs, "-"
+    return cutoffs, f"{measured.latency:.3f} s" + _interval(measured.latency_interval)
+
+
+def _interval(value: Interval) -> str:
+    return "" if value is None else f" [{plain(value[0])}, {plain(value[1])}]"
+
+
+def _change(tuned: Tuned, budget: Budget) -> str:
+    change = tuned.change
+    cutoffs = f"{change.cutoff_rate * 100:+.1f} points"
+    if change.cutoff_interval is not None:
+        cutoffs += " [{:+.1f}, {:+.1f}]".format(*(100 * v for v in change.cutoff_interval))
+    latency = f"{change.latency:+.3f} s"
+    if change.latency_interval is not None:
+        latency += " [{:+.3f}, {:+.3f}]".format(*change.latency_interval)
+    return f"against today, with {budget_name(budget)}: cutoffs {cutoffs}, latency {latency}"
+
+
+def _spent(value: float, budget: Budget) -> str:
+    return f"{value:.1%}" if budget.kind == "cutoff" else f"{value:.3f} s"
