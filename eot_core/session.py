@@ -182,11 +182,15 @@ class DetectorSession:
         """
         if self._options.endpointing is not None:
             return self._options.endpointing
-        point = self._point(self._languages.resolve(language))
+        key = self._languages.resolve(language)
+        point = self._point(key)
         if point is None:
             return None
         low = max(point.options.min_delay, DETECTOR_MIN_DELAY)
-        return replace(point.options, min_delay=low, max_delay=max(low, point.options.max_delay))
+        options = replace(point.options, min_delay=low, max_delay=max(low, point.options.max_delay))
+        if self.thresholds.is_overridden(key):  # only the step looks at a threshold
+            options = replace(options, exponent=None, rescore_every=None)
+        return options
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` must be called at the latest."""

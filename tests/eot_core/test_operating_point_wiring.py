@@ -118,3 +118,19 @@ async def test_a_calibration_file(tmp_path: Path) -> None:
     assert stream.unlikely_threshold("en") == 0.33
     assert stream.endpointing("en") == EndpointingOptions(0.45, 1.75)
     await stream.aclose()
+
+
+async def test_an_explicit_threshold_takes_the_step(tmp_path: Path) -> None:
+    """The falling curve knows no threshold: one that the user gave would be ignored."""
+    path = tmp_path / "calls.json"
+    path.write_text(
+        '{"schema": "eot-calibration/1", "sources": {"c": {"title": "calls", "caveat": "few"}}, "models": {'
+        '"smart-turn-v3.2": {"source": "c", "languages": {"en": {"holds": 10, "ends": 10, "points": [{"budget": '
+        '"cutoff", "value": 0.1, "threshold": 0.33, "min_delay": 0.4, "max_delay": 2.0, "exponent": 2.0, '
+        '"cutoff_rate": 0.1, "latency": 0.6}]}}}}}'
+    )
+    stream = TurnDetector(model="smart-turn-v3.2", calibration=path).stream()
+    assert stream.endpointing("en") == EndpointingOptions(0.4, 2.0, exponent=2.0)
+    stream.update_options(unlikely_threshold={"en": 0.6})
+    assert stream.endpointing("en") == EndpointingOptions(0.4, 2.0)
+    await stream.aclose()
