@@ -6,7 +6,7 @@ import dataclasses
 
 from loguru import logger
 
-from eot_core import DetectorStream, Endpointer, Outcome, Prediction, TurnDecision
+from eot_core import DetectorStream, Endpointer, EndpointingOptions, Outcome, Prediction, TurnDecision
 
 
 class Judge:
@@ -37,8 +37,8 @@ class Judge:
             language: BCP-47 tag, or None.
         """
         threshold = stream.unlikely_threshold(language)
-        if self._follows_detector and (options := stream.endpointing(language)) is not None:
-            self._endpointer.options = options
+        if self._follows_detector:
+            self._endpointer.options = stream.endpointing(language) or EndpointingOptions()
         if prediction.outcome is Outcome.ANSWERED and not stream.supports_language(language):
             self._warn(prediction.model, str(language))
             prediction = dataclasses.replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eot_core.endpointing import DETECTOR_MAX_DELAY, DETECTOR_MIN_DELAY
 
@@ -40,7 +40,7 @@ class Row:
         """Seconds that ``side`` took beyond the moment in which the turn could have ended: the delay was over, the
         answer there, and so was the transcript. None where it ended none."""
         judged = side.judged
-        if not side.commits or judged is None:
+        if not side.commits or judged is None or self.trace.decides:
             return None
         low, high = self.trace.delays or (DETECTOR_MIN_DELAY, DETECTOR_MAX_DELAY)
         likely = judged.threshold is None or judged.probability >= judged.threshold
@@ -70,6 +70,9 @@ class Row:
             found.append(f"prediction {told} on LiveKit, {other} on Pipecat")
         # Where the user spoke on before there was a transcript, LiveKit has not looked at the prediction.
         mine, theirs = self.livekit.judged, self.pipecat.judged
+        if self.trace.decides and mine is not None and theirs is not None:
+            # LiveKit is told the threshold that was reached at the moment in which the turn ends.
+            theirs = replace(theirs, threshold=mine.threshold)
         if mine is not None and (theirs is None or _compared(mine) != _compared(theirs)):
             found.append(f"judged {mine} on LiveKit, {theirs} on Pipecat")
         if len(self.livekit.commits) != len(self.pipecat.commits):

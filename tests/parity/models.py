@@ -67,7 +67,7 @@ def local_model(trace: Trace, timeline: Timeline) -> ModelSpec:
         return SMART_TURN_V3_2
     model = _LocalModel(trace, timeline)
     return ModelSpec(
-        name="local-model",
+        name=trace.local,
         provider="tests",
         license="Apache-2.0",
         window=8.0,
@@ -184,7 +184,7 @@ class CloudTransport:
 def detector_options(trace: Trace, timeline: Timeline) -> dict[str, Any]:
     """What both frameworks' detectors are made with."""
     spec = local_model(trace, timeline)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = dict(trace.decides)
     if trace.override is not None:
         options["unlikely_threshold"] = trace.override
     if trace.cloud is None:

@@ -73,6 +73,10 @@ class Trace:
     """``unlikely_threshold``."""
     delays: tuple[float, float] | None = None
     """min_delay and max_delay where they are not the defaults."""
+    decides: Mapping[str, object] = field(default_factory=dict)
+    """Options by which the detector decides the moment itself: ``endpointing``, ``operating_point``."""
+    local: str = "local-model"
+    """What the local model is called; operating points know models by their names."""
     cloud: Cloud | None = None
     rate: int = 16_000
     frame: float = 0.02

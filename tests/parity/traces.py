@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from eot_core import EndpointingOptions, OperatingPoint
+
 from . import speech
 from .trace import HANG, Cloud, Said, Trace
 
@@ -17,6 +19,10 @@ def _say(*parts: str | float) -> Any:
 
 def _then_zeros(seconds: float) -> Any:
     return lambda: np.concatenate((speech.burst("short"), np.zeros(round(seconds * speech.RATE), np.int16)))
+
+
+def _at(point: OperatingPoint) -> dict[str, object]:
+    return {"operating_point": point}
 
 
 def _words(pause: int = 0, after: float = 0.15, language: str | None = "en", final: bool = True) -> Said:
@@ -283,6 +289,66 @@ _REAL_TIME = (
     Trace("the model hangs", "real time", _SHORT, latencies=(HANG,), real_time=True, tail=2.0, turns=1),
 )
 
+_FALLING = EndpointingOptions(0.4, 2.2, exponent=2.0)
+_FALLING_RESCORED = EndpointingOptions(0.4, 2.2, exponent=1.0, rescore_every=0.4)
+_POINT = OperatingPoint(max_cutoff_rate=0.05)
+
+_DECIDED_HERE = (
+    *(
+        Trace(f"the step, p = {p}", "own delays", _SHORT, (p,), decides={"endpointing": EndpointingOptions(0.7, 1.4)})
+        for p in (0.1, 0.5, 0.9)
+    ),
+    *(
+        Trace(f"falling with p = {p}", "own delays", _SHORT, (p,), decides={"endpointing": _FALLING}, turns=1)
+        for p in (0.05, 0.4, 0.8)
+    ),
+    *(
+        Trace(f"falling, scored again, p = {p}", "own delays", _SHORT, (p,), decides={"endpointing": _FALLING_RESCORED})
+        for p in (0.2, 0.6)
+    ),
+    Trace(
+        "falling, the user speaks on",
+        "own delays",
+        _say("short", 0.8, "middle"),
+        (0.3, 0.9),
+        decides={"endpointing": _FALLING},
+        turns=1,
+    ),
+    Trace("the published table", "operating point", _SHORT, (0.8,), cloud=Cloud((0.8,)), decides=_at(_POINT), turns=1),
+    Trace("unlikely", "operating point", _SHORT, (0.8,), cloud=Cloud((0.5,)), decides=_at(_POINT), turns=1),
+    Trace(
+        "in German",
+        "operating point",
+        _TWO,
+        (0.8,),
+        said=(_words(language="de"), _words(1, language="de")),
+        cloud=Cloud((0.5,)),
+        decides=_at(_POINT),
+        turns=2,
+    ),
+    Trace(
+        "after a fallback, the other model's",
+        "operating point",
+        _say("short", 3.4, "middle"),
+        (0.05,),
+        cloud=Cloud((0.6,), fails_at=4.8),
+        local="smart-turn-v3.2",
+        decides=_at(_POINT),
+        tail=5.0,
+        turns=2,
+    ),
+    Trace(
+        "after a fallback to a model that was not measured",
+        "operating point",
+        _say("short", 3.4, "middle"),
+        (0.1,),
+        cloud=Cloud((0.6,), fails_at=4.8),
+        decides=_at(_POINT),
+        turns=2,
+    ),
+    Trace("realtime, no STT", "operating point", _SHORT, stt=False, cloud=Cloud((0.8,)), decides=_at(_POINT), turns=1),
+)
+
 TRACES: tuple[Trace, ...] = (
     *_PAUSES,
     *_RESUMED,
@@ -294,6 +360,7 @@ TRACES: tuple[Trace, ...] = (
     *_AGENT,
     *_REALTIME,
     *_SHAPES,
+    *_DECIDED_HERE,
     *_RECORDED,
     *_REAL_TIME,
 )
