@@ -6,10 +6,11 @@ import os
 
 from . import v1_mini
 from .base import ModelLicenseError, ModelSpec
+from .eot_open import EOT_OPEN
 from .onnx_file import onnx_file
 from .smart_turn import SMART_TURN_V3_2
 
-_MODELS = (SMART_TURN_V3_2,)
+_MODELS = (SMART_TURN_V3_2, *EOT_OPEN)
 _ALIASES = {"smart-turn": SMART_TURN_V3_2.name}
 _LICENSED_ELSEWHERE = {v1_mini.NAME: v1_mini.REFUSAL, "v1-mini": v1_mini.REFUSAL}
 

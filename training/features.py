@@ -1,0 +1,148 @@
+"""The encoder's hidden states at every pause, averaged over stretches of time; computed once and kept in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from eot_core.models import graph, smart_turn
+from eot_core.models.weights import packaged_weights
+from eot_core.models.whisper_features import log_mel
+from training import augment
+from training.data import RATE, Pause, Wave, load
+
+EDGES = (0, 5, 10, 20, 35, 60, 110, 200, 300, 400)
+"""Stretches of hidden states, counted back from the newest, 50 a second."""
+MOMENT = 0.2
+"""Seconds of silence after which a pause is scored."""
+
+
+def encoder(window: float, outputs: Sequence[str] | None) -> onnxruntime.InferenceSession:
+    """A session on one thread for the edited graph; ``None`` gives the graph as shipped."""
+    path = packaged_weights(smart_turn.NAME, (smart_turn._FILE,), sha256=(smart_turn.SHA256,), install="pipecat-ai")
+    weights = path.read_bytes()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    model = weights if outputs is None else graph.edited(weights, outputs=outputs, window=window)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def stretches(hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Means of ``hidden``, shape (frames, 384), over :data:`EDGES`; shape (9, 384), nan beyond the window."""
+    newest_first = hidden[::-1]
+    means = np.full((len(EDGES) - 1, hidden.shape[1]), np.nan, dtype=np.float32)
+    for index, (low, high) in enumerate(pairwise(EDGES)):
+        if low < len(newest_first):
+            means[index] = newest_first[low:high].mean(axis=0)
+    return means.astype(np.float16)
+
+
+Snapshot = Callable[[Wave, Pause, np.random.Generator], tuple[Wave, float, float]]
+"""Gives what the model hears, the seconds of silence at its end, and the seconds since speech began."""
+
+
+def plain(wave: Wave, pause: Pause, rng: np.random.Generator) -> tuple[Wave, float, float]:
+    del rng
+    heard = wave[round(pause.turn_start * RATE) : round((pause.start + MOMENT) * RATE)]
+    return heard, MOMENT, pause.start - pause.speech_start
+
+
+def telephone(wave: Wave, pause: Pause, rng: np.random.Generator) -> tuple[Wave, float, float]:
+    heard, moment, elapsed = plain(wave, pause, rng)
+    return augment.telephone(heard), moment, elapsed
+
+
+class Mixture:
+    """A copy with another beginning, moment, speed, noise, band and level."""
+
+    def __init__(self, babble: Sequence[Wave], crop: float = 0.6, moments: float = 0.4) -> None:
+        self._babble = babble
+        self._crop = crop
+        self._moments = moments
+
+    def __call__(self, wave: Wave, pause: Pause, rng: np.random.Generator) -> tuple[Wave, float, float]:
+        moment = MOMENT
+        if rng.random() < self._moments:
+            moment = float(rng.uniform(0.12, max(0.13, min(0.7, pause.duration))))
+        begin, spoken_from = pause.turn_start, pause.speech_start
+        if rng.random() < self._crop:
+            later = [onset for onset in pause.onsets if onset < pause.start - 0.2]
+            if len(later) > 1 and rng.random() < 0.7:
+                spoken_from = float(rng.choice(later[1:]))
+                begin = spoken_from - float(rng.uniform(0.1, 0.5))
+            else:
+                length = pause.start - pause.speech_start
+                spoken_from = pause.start - float(rng.uniform(min(0.4, length), min(5.0, length)))
+                begin = spoken_from
+            begin = max(begin, pause.turn_start)
+        heard = wave[round(begin * RATE) : round((pause.start + moment) * RATE)]
+        # Silence before the first word: a call's turn has some, a recording may have none.
+        lead = np.zeros(round(rng.uniform(0.0, 0.7) * RATE), dtype=np.float32)
+        heard = np.concatenate([lead, heard])
+        if rng.random() < 0.3:
+            heard = augment.faster(heard, float(rng.uniform(0.88, 1.14)))
+        if rng.random() < 0.5:
+            voices: list[Wave] = []
+            if rng.random() < 0.4:
+                voices = [self._babble[int(i)] for i in rng.integers(len(self._babble), size=3)]
+            heard = augment.noisy(heard, float(rng.uniform(8.0, 35.0)), rng, voices)
+        if rng.random() < 0.4:
+            heard = augment.telephone(heard)
+        return heard * float(10.0 ** rng.uniform(-1.0, 0.2)), moment, pause.start - spoken_from
+
+
+def extract(
+    pauses: Sequence[Pause],
+    snapshot: Snapshot,
+    *,
+    seed: int,
+    window: float,
+    outputs: Sequence[str],
+    cache: Path,
+    name: str,
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Features of ``pauses``, in their order: ``hidden`` (n, layers, 9, 384), ``embedding``, ``logit``, ``moment``,
+    ``elapsed``; from ``cache`` if they were computed before with the same arguments and the same ``name``."""
+    identity = json.dumps(
+        [name, seed, window, list(outputs), graph.REVISION, EDGES, [(p.turn, p.source, p.start) for p in pauses]]
+    )
+    file = cache / f"{name}-{window:g}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
+    if file.is_file():
+        return dict(np.load(file))
+    session = encoder(window, outputs)
+    columns: dict[str, list[npt.NDArray[np.generic]]] = {}
+    known: tuple[Path, int] | None = None
+    wave = np.zeros(0, dtype=np.float32)
+    for index, pause in enumerate(pauses):
+        if (pause.audio, pause.channel) != known:
+            known, wave = (pause.audio, pause.channel), load(pause.audio, pause.channel)
+        rng = np.random.default_rng([seed, index])
+        heard, moment, elapsed = snapshot(wave, pause, rng)
+        pcm = np.clip(np.round(heard * 32767.0), -32768, 32767)
+        features = log_mel((pcm / 32768.0).astype(np.float32), window=window)[np.newaxis]
+        values = dict(zip(outputs, session.run(list(outputs), {graph.INPUT: features}), strict=True))
+        row = {
+            "hidden": np.stack([stretches(values[name][0]) for name in outputs if name in graph.HIDDEN]),
+            "moment": np.float32(moment),
+            "elapsed": np.float32(elapsed),
+        }
+        if graph.LOGIT in values:
+            row["logit"] = values[graph.LOGIT][0, 0]
+        if graph.EMBEDDING in values:
+            row["embedding"] = values[graph.EMBEDDING][0]
+        for key, value in row.items():
+            columns.setdefault(key, []).append(np.asarray(value))
+    arrays = {key: np.stack(value) for key, value in columns.items()}
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".partial.npz")
+    np.savez(temporary, **arrays)  # type: ignore[arg-type]
+    temporary.replace(file)
+    return arrays

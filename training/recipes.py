@@ -1,0 +1,65 @@
+"""How each model is made: what the head sees, and how it is fitted. Chosen as docs/models/ tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from eot_core.models import graph
+from eot_core.models.eot_open_head import HeadInput
+
+
+def _over(layer: int, *edges: int) -> tuple[HeadInput, ...]:
+    """Means of a layer (1-4) over the stretches between ``edges``, in frames from the newest."""
+    return tuple(HeadInput(graph.HIDDEN[layer - 1], a, b) for a, b in pairwise(edges))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One model."""
+
+    name: str
+    window: float
+    """Seconds."""
+    inputs: tuple[HeadInput, ...]
+    """Without the raw logit."""
+    penalty: float
+    """Of the weights; see :func:`training.logistic.fit`."""
+    raw_share: float
+    """Weight of smart-turn's own logit in the sum with the head's; not fitted on labels, because the sources of
+    labels are not calls."""
+    emphasis: float
+    """Weight of the source that is spontaneous, :data:`SPONTANEOUS`, against what its size gives it."""
+    teacher_share: float
+    """Share of smart-turn's own probability in the target. The rest is the label."""
+
+
+SPONTANEOUS = "alphanumeric"
+"""Dictated with hesitation, many accents: the nearest to what a voice agent hears among the sources."""
+
+FINE = (0, 5, 10, 20, 35, 60, 110, 400)
+COARSE = (0, 10, 35, 110, 400)
+
+RECIPES = (
+    Recipe(
+        name="eot-open-1",
+        window=8.0,
+        inputs=(*_over(2, *FINE), *_over(3, *COARSE), *_over(4, *COARSE), HeadInput(graph.EMBEDDING)),
+        penalty=2.0,
+        raw_share=0.25,
+        emphasis=2.0,
+        teacher_share=0.0,
+    ),
+    *(
+        Recipe(
+            name="eot-open-1-fast" + suffix,
+            window=window,
+            inputs=_over(2, 0, 5, 10, 35, 110, round(window * graph.FRAMES_PER_SECOND)),
+            penalty=0.5,
+            raw_share=0.0,
+            emphasis=1.0,
+            teacher_share=0.3,
+        )
+        for suffix, window in (("", 8.0), ("-6s", 6.0), ("-4s", 4.0))
+    ),
+)
