@@ -12,9 +12,10 @@ from typing import Any
 from ..policy_table import PolicyTable
 from .sweep import Budget
 from .tables import plain
-from .tuning import Tuned, Tuning
+from .tuning import Tuning
+from .tuning_bench import Tuned
 from .tuning_budgets import FLOOR, NAMED, below_floor, budget_name
-from .tuning_measure import Interval, Measured
+from .tuning_measure import Interval, Measured, both_of
 
 SOURCE = "eot-tune"
 CAVEAT = (
@@ -111,6 +112,7 @@ def _evidence(tuned: Tuned) -> dict[str, Any]:
         "value": tuned.budget.value,
         "name": NAMED.get(tuned.budget),
         "curve": tuned.curve,
+        "chosen_for": round(tuned.chosen_for, 6),
         "threshold_interval": tuned.threshold_interval,
         "held_out": _measured(tuned.held_out),
         "on_the_calls_it_was_chosen_on": _measured(tuned.chosen),
@@ -147,8 +149,11 @@ def report_lines(tuning: Tuning, budget: Budget) -> Iterator[str]:
     chosen = tuning.point(budget)
     if chosen is not None:
         yield f"  {_change(chosen, budget)}"
-        spent = chosen.held_out.cutoff_rate if budget.kind == "cutoff" else chosen.held_out.latency
-        if below_floor(budget):
+        spent, aim = both_of(budget, chosen.held_out)
+        spent_today, aim_today = both_of(budget, tuning.today)
+        if spent_today <= budget.value and aim_today <= aim:
+            yield "  today's settings keep to that as well, and are no worse in the other: leave them"
+        elif below_floor(budget):
             yield (
                 f"  nothing ends before {FLOOR:g} s, so that a mean of {budget.value:g} s cannot be: this is the "
                 "policy that would have it without that, measured with it"

@@ -9,6 +9,7 @@ import numpy as np
 from .pauses import Floats
 from .policies import Counts
 from .resampling import interval
+from .sweep import Budget
 
 Interval = tuple[float, float] | None
 
@@ -67,3 +68,9 @@ def change(one: Sums, other: Sums, weights: Floats) -> Measured:
     return Measured(
         a.cutoff_rate - b.cutoff_rate, a.latency - b.latency, interval(cut_a - cut_b), interval(late_a - late_b)
     )
+
+
+def both_of(budget: Budget, measured: Measured) -> tuple[float, float]:
+    """What the budget limits, and what it leaves to be small."""
+    both = measured.cutoff_rate, measured.latency
+    return both if budget.kind == "cutoff" else both[::-1]
