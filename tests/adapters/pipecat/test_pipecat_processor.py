@@ -29,7 +29,7 @@ from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.tests.utils import run_test
 from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserTurnStrategies
-from speech import frames, silence, word
+from pipecat_speech import frames, silence, word
 
 from adapters.pipecat import EOTVADAnalyzer, TurnDetectorProcessor
 from adapters.pipecat.scripted import ScriptedSTT

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from call import Script
-from speech import RATE, silence, word
+from pipecat_speech import RATE, silence, word
 
 from adapters.pipecat.replay import replay, replay_pipecat
 from adapters.pipecat.replay_rows import RowBuilder

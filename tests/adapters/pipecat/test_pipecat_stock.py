@@ -24,7 +24,7 @@ from pipecat.processors.aggregators.llm_response_universal import LLMUserAggrega
 from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.turns.user_stop import TurnAnalyzerUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
-from speech import RATE, frames, silence, word
+from pipecat_speech import RATE, frames, silence, word
 
 from adapters.pipecat import EOTVADAnalyzer, TurnDetectorAnalyzer, TurnDetectorUserTurnStopStrategy
 from eot_core import TurnDetector

@@ -13,7 +13,7 @@ from loguru import logger
 from pipecat.audio.vad.vad_analyzer import VADParams, VADState
 from pipecat.frames.frames import VADParamsUpdateFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
 from pipecat.processors.audio.vad_processor import VADProcessor
-from speech import RATE, frames, silence, word
+from pipecat_speech import RATE, frames, silence, word
 
 from adapters.pipecat import EOTVADAnalyzer, TurnDetectorUserTurnStopStrategy, VADOptions
 from eot_core.clock import ManualClock

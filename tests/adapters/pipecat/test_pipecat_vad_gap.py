@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 from pipecat.audio.vad.vad_analyzer import VADState
-from speech import RATE, silence, word
+from pipecat_speech import RATE, silence, word
 
 from adapters.pipecat import EOTVADAnalyzer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speech import Pcm, recordings, vowels
+from vad_speech import Pcm, recordings, vowels
 
 from eot_core.models.base import ModelError, ModelIntegrityError, ModelNotInstalledError
 from eot_core.models.weights import PackagedFile
