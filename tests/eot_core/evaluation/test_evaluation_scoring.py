@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from known_set import RATE, TURNS, Problems, row, toy_model, turn, write_known, write_rows, write_wav
 from models.tiny_onnx import write_mean_model
-from vad.speech import recordings
+from vad_speech import recordings
 
 from eot_core.evaluation import Budget, StepPolicies, sweep
 from eot_core.evaluation.benchmark import from_scored

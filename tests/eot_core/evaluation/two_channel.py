@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soxr
-from vad.speech import AUDIO
 
 from eot_core.data import demo_recording
 
 RATE = 16_000
+AUDIO = Path(__file__).parents[4] / "shared" / "audio"
 Pcm = npt.NDArray[np.int16]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-AUDIO = Path(__file__).parents[4] / "shared" / "audio"
+AUDIO = Path(__file__).parents[3] / "shared" / "audio"
 
 Pcm = npt.NDArray[np.int16]
 
