@@ -46,7 +46,7 @@ RECIPES = (
         window=8.0,
         inputs=(*_over(2, *FINE), *_over(3, *COARSE), *_over(4, *COARSE), HeadInput(graph.EMBEDDING)),
         penalty=2.0,
-        raw_share=0.25,
+        raw_share=0.3,
         emphasis=2.0,
         teacher_share=0.0,
     ),
