@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,8 +186,3 @@ def _text(name: str, raw: Any) -> str:
     if not isinstance(raw, str) or not raw:
         raise ValueError(f"{name} must be a non-empty string, got {raw!r}")
     return raw
-
-
-def input_size(inputs: Sequence[HeadInput]) -> int:
-    """How many features ``inputs`` give together."""
-    return sum(item.size for item in inputs)
