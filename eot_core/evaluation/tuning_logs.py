@@ -153,11 +153,14 @@ class _Reader:
         self._language = language
         self._on_problem = on_problem
         self.pauses: list[LoggedPause] = []
+        self._spoken: str | None = None
         self._licensed = self._no_audio = self._no_language = self._unknown = self._other_language = 0
 
     def stream(self, stream: str, events: list[tuple[float, int, str, dict[str, Any], Path]]) -> None:
         asked: tuple[float, dict[str, Any], Path] | None = None
         ended_at: float | None = None
+        # The first pause comes before the speech recogniser has named a language.
+        self._spoken = next((k for _, _, _, row, _ in events if (k := language_key(row.get("language")))), None)
         for at, _, kind, row, folder in events:
             if kind == "prediction":
                 if ended_at is not None:
@@ -179,7 +182,7 @@ class _Reader:
         if asked is None:
             return
         at, row, folder = asked
-        language = language_key(row.get("language")) or self._language
+        language = language_key(row.get("language")) or self._spoken or self._language
         if row.get("model") == v1_mini.NAME:
             self._licensed += 1
         elif not row.get("audio"):

@@ -86,12 +86,12 @@ class TestTurns:
 
     def test_an_answer_that_comes_at_once(self, tmp_path: Path) -> None:
         hello, table, friday = voices(1.0)
-        table, friday = table[2_000:], friday[: round(2.8 * 16_000)]  # as near as speech comes to its edges
-        gap = np.zeros(3_800, dtype=np.int16)
+        alone = speech_segments(AudioRef(path=write(tmp_path / "f.wav", friday)).open(), SileroVAD())
+        friday = friday[: round(alone[-1][1] * 16_000)]
         quiet = np.zeros(16_000, dtype=np.int16)
-        caller = np.concatenate((quiet, friday, np.zeros(len(table) + 3_800, dtype=np.int16)))
-        agent = np.concatenate((hello[:16_000], np.zeros(len(friday), dtype=np.int16), gap, table))
-        calls = read(write(tmp_path / "quick.wav", caller, agent))
+        caller = np.concatenate((quiet, friday, np.zeros(len(table), dtype=np.int16)))
+        agent = np.concatenate((hello[:16_000], np.zeros(len(friday), dtype=np.int16), table))
+        calls = read(write(tmp_path / "quick.wav", caller, agent))  # the other side begins 0.1 s after the caller
         assert len(calls.items) == len(calls.at_once) == 1
 
 
