@@ -74,6 +74,7 @@ def voices(speed: float) -> list[Pcm]:
 
 def demo_calls(folder: Path, calls: int, turns: int, *, rate: int = RATE) -> Truth:
     """Every turn has one hold of 0.4 to 1.2 s between two stretches of the package's recording."""
+    folder.mkdir(parents=True, exist_ok=True)
     total = Truth()
     for number in range(calls):
         rng = np.random.default_rng(number)

@@ -1,0 +1,129 @@
+"""The calibration file, read back by those who use it, and what is printed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_tuning import CUTOFF, QUICK, pauses, tuned
+
+from eot_core.endpointing import EndpointingOptions
+from eot_core.evaluation.sweep import Budget
+from eot_core.evaluation.tuning import Tuning
+from eot_core.evaluation.tuning_budgets import NAMED
+from eot_core.evaluation.tuning_file import calibration, report_lines, write_calibration
+from eot_core.evaluation.tuning_measure import Measured
+from eot_core.operating_points import OperatingPoint
+from eot_core.policy_table import PolicyTable
+
+
+@pytest.fixture(scope="module")
+def tuning() -> Tuning:
+    return tuned(pauses(), *NAMED, curves=["step"])
+
+
+def content(*tunings: Tuning) -> dict[str, object]:
+    return calibration("my-calls", tunings, {"a-model": "ab" * 32}, {"seed": 0})
+
+
+class TestFile:
+    def test_the_names_resolve_from_it(self, tuning: Tuning, tmp_path: Path) -> None:
+        path = tmp_path / "c.json"
+        write_calibration(path, content(tuning))
+        for budget, name in NAMED.items():
+            found = OperatingPoint(name, calibration=path).resolve("a-model", "en")  # type: ignore[arg-type]
+            assert found.within_budget, name
+            assert found.options.min_delay >= 0.3
+            if budget in (QUICK, CUTOFF):
+                assert any(
+                    found.options == p.policy.options and found.threshold == pytest.approx(p.policy.threshold, abs=1e-6)
+                    for p in tuning.points
+                )
+        patient = OperatingPoint(max_cutoff_rate=0.05, calibration=path).resolve("a-model", "en-GB")
+        point = tuning.point(CUTOFF)
+        assert point is not None
+        assert patient.threshold == pytest.approx(point.policy.threshold, abs=1e-6)
+        assert patient.options == point.policy.options
+        assert patient.cutoff_rate == pytest.approx(point.held_out.cutoff_rate, abs=1e-6)
+        assert patient.provenance.startswith("eot tune on my-calls (12 calls or speakers). Each figure is of calls")
+        assert json.loads(path.read_text())["models"]["a-model"]["sha256"] == "ab" * 32
+
+    def test_curves(self, tmp_path: Path) -> None:
+        result = tuned(pauses(later=True), curves=["rescored"])
+        write_calibration(tmp_path / "c.json", content(result))
+        options = OperatingPoint(max_cutoff_rate=0.05, calibration=tmp_path / "c.json").resolve("a-model").options
+        assert options.rescore_every == 0.2
+        assert options.exponent == pytest.approx(result.points[0].policy.options.exponent, abs=1e-6)
+
+    def test_languages_and_models(self, tuning: Tuning) -> None:
+        table = PolicyTable.from_json(content(tuning, replace(tuning, language="de"), replace(tuning, model="another")))
+        assert {m: set(p.languages) for m, p in table.models.items()} == {"a-model": {"en", "de"}, "another": {"en"}}
+        assert table.models["another"].sha256 is None
+
+    def test_what_is_missing_is_in_it(self) -> None:
+        result = tuned(pauses(12, 5), CUTOFF, Budget("cutoff", 0.01))
+        row = content(result)["models"]["a-model"]["languages"]["en"]  # type: ignore[index]
+        assert row["missing"] == [
+            {"budget": "cutoff", "value": 0.01, "why": "too little data: 60 pauses inside turns, needs 200"}
+        ]
+        assert (row["calls"], row["ends"], row["holds"]) == (12, 60, 60)
+
+    def test_nothing_to_write(self, tuning: Tuning) -> None:
+        with pytest.raises(ValueError, match="nothing to write for a-model en"):
+            content(replace(tuning, points=()))
+        with pytest.raises(ValueError, match="nothing to write for any model"):
+            content()
+
+    def test_whole_or_not_at_all(self, tuning: Tuning, tmp_path: Path) -> None:
+        path = tmp_path / "c.json"
+        path.write_text("before")
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_calibration(path, {"x": float("nan")})
+        assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
+        assert path.read_text() == "before"
+
+
+class TestText:
+    def test_a_table(self, tuning: Tuning) -> None:
+        lines = list(report_lines(tuning, CUTOFF))
+        assert lines[0] == "a-model, en: 12 calls or speakers, 120 ends, 120 holds, AUC .974"
+        assert lines[2].startswith("  cutoff 5 % (patient, asked for)  step   0.")
+        assert lines[5].startswith("  (today's settings)               step   0.500")
+        assert lines[6].startswith("  against today, with cutoff 5 %: cutoffs ")
+        assert " points [" in lines[6]
+
+    def test_what_is_missing(self) -> None:
+        lines = list(report_lines(tuned(pauses(12, 5), QUICK, Budget("cutoff", 0.01)), QUICK))
+        assert lines[-1] == "  cutoff 1 %: too little data: 60 pauses inside turns, needs 200"
+        assert any(line.startswith("  nothing ends before 0.3 s") for line in lines)
+
+    def test_a_curve_without_a_threshold_and_no_intervals(self) -> None:
+        lines = list(report_lines(tuned(pauses(), curves=["continuous"], resamples=0), CUTOFF))
+        assert "exponent" in lines[2]
+        assert "[" not in lines[2] + lines[-1]
+
+    def test_today_is_good_enough(self, tuning: Tuning) -> None:
+        better = replace(tuning, today=Measured(0.01, 0.31, None, None))
+        assert any("today's settings keep to that as well" in line for line in report_lines(better, CUTOFF))
+
+    def test_above_the_budget_on_others(self, tuning: Tuning) -> None:
+        def worse(budget: Budget, **more: float) -> list[str]:
+            point = tuning.point(budget) or tuning.points[0]
+            measured = replace(point.held_out, **more)
+            points = (replace(point, budget=budget, held_out=measured),)
+            bad = Measured(0.9, 2.0, None, None)
+            return list(report_lines(replace(tuning, points=points, today=bad), budget))
+
+        assert any("above the budget (7.0%)" in line for line in worse(CUTOFF, cutoff_rate=0.07))
+        assert any("above the budget (0.800 s)" in line for line in worse(Budget("latency", 0.6), latency=0.8))
+        assert not any("above the budget" in line for line in worse(CUTOFF, cutoff_rate=0.055))
+
+    def test_no_ends(self) -> None:
+        data = pauses()
+        lines = list(report_lines(tuned(data.where(~data.is_end)), CUTOFF))
+        assert lines[2].split()[-1] == "-"
+
+    def test_delays_of_today(self, tuning: Tuning) -> None:
+        assert tuning.today_policy.options == EndpointingOptions(0.3, 2.5)
