@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eot_core.cli import tune
@@ -15,10 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 
 from known_set import row, turn, write_known, write_rows, write_wav
 from models.tiny_onnx import write_mean_model
-from two_channel import AUDIO, demo_calls, recorded_calls
+from two_channel import AUDIO, RATE, demo_calls, recorded_calls, voices
 
 from eot_core import TurnDetector
 from eot_core.evaluation.cache import ScoreCache
+from eot_core.evaluation.predictions import COLUMNS
 from eot_core.operating_points import OperatingPoint
 
 Result = tuple[int, str, str]
@@ -146,6 +148,21 @@ class TestRecordings:
         )
         assert code == 0
 
+    def test_an_answer_that_comes_at_once_is_told_once(self, tmp_path: Path) -> None:
+        hello, table, friday = voices(1.0)
+        friday = friday[: round(2.92 * RATE)]  # to the end of what is said
+        quiet = np.zeros(RATE, dtype=np.int16)
+        caller = np.concatenate((quiet, friday, np.zeros(len(table), dtype=np.int16)))
+        agent = np.concatenate((hello[:RATE], np.zeros(len(friday), dtype=np.int16), table))
+        (tmp_path / "r").mkdir()
+        for number in range(2):
+            both = np.stack([caller, agent + number], axis=1)
+            write_wav(tmp_path / "r" / f"{number}.wav", both.reshape(-1), channels=2)
+        _, _, err = run(tmp_path / "r", "--language", "en", "-o", tmp_path / "c.json")
+        assert "2 turns in 2 calls" in err
+        assert err.count("2 ends are left out: the other side began before") == 1
+        assert "its last silence" not in err
+
     def test_a_real_call_is_too_little(self, tmp_path: Path) -> None:
         if not (AUDIO / "calls").is_dir():
             pytest.skip("no recorded call next to the checkout")
@@ -200,16 +217,27 @@ class TestLabelled:
         assert "a-1: no speech is heard before its end of turn" in err
 
     def test_another_run_s_scores(self, tmp_path: Path) -> None:
-        pytest.importorskip("pyarrow")
-        import pyarrow as pa
+        pa = pytest.importorskip("pyarrow")
         import pyarrow.parquet as pq
 
-        columns = {"predictions": [1], "id": ["a"], "score": [0.5]}
         path = tmp_path / "x.predictions.parquet"
-        pq.write_table(pa.table(columns), path)
+        pq.write_table(pa.table({name: ["a"] for name in COLUMNS}), path)
         code, _, err = run(path, "-o", tmp_path / "c.json")
         assert code == 2
-        assert "eot tune: " in err
+        assert "holds another run's scores, of which nothing is known" in err
+
+    def test_a_model_that_fails(self, tmp_path: Path) -> None:
+        turns = {f"{who}-{i}": [(0.5, 0.4 + 0.1 * i, 0.2), (0.5, 1.0, 0.8)] for who in "abcdefg" for i in range(6)}
+        write_known(tmp_path, turns)
+        broken = tmp_path / "broken.onnx"
+        broken.write_bytes(b"no graph")
+        toy = write_mean_model(tmp_path / "toy.onnx", ["batch", "samples"])
+        code, out, err = run(
+            tmp_path, "--model", f"{toy},{broken}", "--no-check", "-o", tmp_path / "c.json", "--resamples", 0
+        )
+        assert code == 1
+        assert out.endswith("c.json: written for toy (en)\n")
+        assert "eot tune: broken: " in err
 
 
 class TestRefused:

@@ -163,6 +163,17 @@ class TestWhatCannotBeUsed:
         assert "holds no audio" in one("no-frames.wav")
         assert problems.messages("good.wav") == []
 
+    def test_a_long_one_that_is_cut_short(self, tmp_path: Path) -> None:
+        soundfile = pytest.importorskip("soundfile")
+        noise = np.random.default_rng(0).integers(-9, 9, (8_000 * 130, 2)).astype(np.int16)
+        soundfile.write(tmp_path / "long.flac", noise, 8_000)
+        whole = (tmp_path / "long.flac").read_bytes()
+        (tmp_path / "long.flac").write_bytes(whole[: len(whole) // 2])
+        problems = Problems()
+        assert read(tmp_path, problems).items == []
+        assert len(problems) == 1
+        assert "long.flac: " in problems[0].message
+
     def test_a_channel_that_is_not_there(self, folder: Path) -> None:
         problems = Problems()
         assert read(folder, problems, caller=2).items == []
