@@ -19,7 +19,8 @@ from .emitter import Emitter, Observable
 from .endpointing import EndpointingOptions
 from .models.base import ModelSpec
 from .options import FallbackOptions, check_bool, check_seconds
-from .session import DetectorSession, SessionOptions
+from .session import DetectorSession
+from .settings import SessionOptions
 from .stream import DetectorStream
 from .thresholds import Overrides, Thresholds, normalize_overrides
 from .transports.base import Calibration, Transport

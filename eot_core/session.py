@@ -13,8 +13,7 @@ Methods take the current time (monotonic seconds) and return the effects that th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from .effects import (
     CloseTransport,
@@ -29,38 +28,16 @@ from .effects import (
     StopInference,
     Warn,
 )
-from .endpointing import DETECTOR_MIN_DELAY, EndpointingOptions
+from .endpointing import EndpointingOptions
 from .events import BackchannelOpportunity, FallbackOccurred, Outcome, Prediction
-from .languages import LanguageTracker
-from .models.base import ModelSpec, PcmArray
-from .options import FallbackOptions
+from .models.base import PcmArray
+from .settings import SessionOptions, StreamSettings
 from .thresholds import Overrides, Thresholds, is_usable
 from .transports.base import Answer, Calibration, InferenceRequest
 from .turn_audio import TurnAudio
 
-if TYPE_CHECKING:
-    from .operating_points import OperatingPoint, ResolvedPoint
-
 _PERMANENT = ("http_401", "http_403", "http_404", "invalid_", "protocol_", "tls_")
 """Reasons that another try does not cure."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """What a session is made from."""
-
-    cloud_model: str | None
-    """Name of the model behind the WebSocket; None: local only."""
-    local: ModelSpec | None
-    """The local model; None: cloud only."""
-    prediction_timeout: float = 1.0
-    """Seconds from a request to its deadline."""
-    fallback: FallbackOptions = field(default_factory=FallbackOptions)
-    """Cloud to local."""
-    operating_point: OperatingPoint | None = None
-    """Threshold and delays for whichever model and language is active; None: the calibrated threshold alone."""
-    endpointing: EndpointingOptions | None = None
-    """Delays that the user gave; they go before the operating point's."""
 
 
 @dataclass(slots=True)
@@ -81,7 +58,7 @@ class DetectorSession:
         if options.cloud_model is None and options.local is None:
             raise ValueError("a session needs a cloud model, a local model, or both")
         self._options = options
-        self._thresholds = thresholds
+        self._settings = StreamSettings(options, thresholds)
         self._session_id = session_id
         self._count = 0
         self._route: Route | None = Route.CLOUD if options.cloud_model is not None else Route.LOCAL
@@ -94,9 +71,7 @@ class DetectorSession:
         self._failed_at: float | None = None
         self._pending: _Pending | None = None
         self._audio = TurnAudio(options.local.window if options.local else 0.0)
-        self._languages = LanguageTracker()
         self._warned: set[str] = set()
-        self._points: dict[tuple[str, str], ResolvedPoint] = {}
         self._opened = False
         self._closed = False
 
@@ -105,9 +80,7 @@ class DetectorSession:
     @property
     def model(self) -> str:
         """Full name of the active model; that of the model chosen at first when none is left."""
-        if self._route is Route.LOCAL and self._options.local is not None:
-            return self._options.local.name
-        return self._options.cloud_model or (self._options.local.name if self._options.local else "unknown")
+        return self._options.model_name(self._route)
 
     @property
     def route(self) -> Route | None:
@@ -142,7 +115,7 @@ class DetectorSession:
     @property
     def language(self) -> str | None:
         """Key of the last language that was named."""
-        return self._languages.last
+        return self._settings.language
 
     @property
     def last_request_id(self) -> str:
@@ -152,45 +125,23 @@ class DetectorSession:
     @property
     def thresholds(self) -> Thresholds:
         """The thresholds for the model that gave the last answer (or will give the next)."""
-        return self._thresholds_for(self._answered_by or self._route)
+        return self._settings.thresholds(self._judged_route)
 
     def threshold(self, language: str | None) -> float:
-        """Threshold for a language, remembering it; "multi" and None stand for the last language that was named."""
-        key = self._languages.resolve(language)
-        thresholds = self.thresholds
-        point = None if thresholds.is_overridden(key) else self._point(key)
-        value = thresholds.lookup(key) if point is None else point.threshold
-        if value is None:
-            # A cloud model whose server has said nothing yet, and no override: there is no answer to compare either,
-            # only a default of 1.0, which passes any threshold.
-            return 0.5
-        return value
+        """See :meth:`StreamSettings.threshold`; for the model that gave the last answer, as the next three."""
+        return self._settings.threshold(self._judged_route, language)
 
     def backchannel_threshold(self, language: str | None) -> float | None:
-        """The same for backchannels; None where they are off."""
-        return self.thresholds.lookup_backchannel(self._languages.resolve(language))
+        """See :meth:`StreamSettings.backchannel_threshold`."""
+        return self._settings.backchannel_threshold(self._judged_route, language)
 
     def supports_language(self, language: str | None) -> bool:
-        """Whether the active model was made for the language (see :meth:`Thresholds.supports`)."""
-        return self.thresholds.supports(self._languages.resolve(language))
+        """See :meth:`StreamSettings.supports_language`."""
+        return self._settings.supports_language(self._judged_route, language)
 
     def endpointing(self, language: str | None) -> EndpointingOptions | None:
-        """Delays for the pause, where the user chose them or an operating point; None: the framework's own hold.
-
-        Those of an operating point are at least :data:`~eot_core.endpointing.DETECTOR_MIN_DELAY`: LiveKit ends no turn
-        before that, and a turn should end at the same moment everywhere.
-        """
-        if self._options.endpointing is not None:
-            return self._options.endpointing
-        key = self._languages.resolve(language)
-        point = self._point(key)
-        if point is None:
-            return None
-        low = max(point.options.min_delay, DETECTOR_MIN_DELAY)
-        options = replace(point.options, min_delay=low, max_delay=max(low, point.options.max_delay))
-        if self.thresholds.is_overridden(key):  # only the step looks at a threshold
-            options = replace(options, exponent=None, rescore_every=None)
-        return options
+        """See :meth:`StreamSettings.endpointing`."""
+        return self._settings.endpointing(self._judged_route, language)
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` must be called at the latest."""
@@ -267,8 +218,8 @@ class DetectorSession:
         elif on_cloud:  # the connection is kept: the next request may be luckier
             effects += self._warn_once(
                 "timeout",
-                f"the cloud turn detector {self._model_name(Route.CLOUD)} did not answer in time and local_fallback is "
-                "off: such turns end on the delays",
+                f"the cloud turn detector {self._options.model_name(Route.CLOUD)} did not answer in time and "
+                "local_fallback is off: such turns end on the delays",
             )
         return effects
 
@@ -304,11 +255,11 @@ class DetectorSession:
         Raises:
             ValueError: see :func:`~eot_core.thresholds.normalize_overrides`.
         """
-        self._thresholds = self._thresholds.with_overrides(overrides)
+        self._settings.override(overrides)
 
     def update_backchannel_overrides(self, overrides: Overrides | None) -> None:
         """The same for backchannels."""
-        self._thresholds = self._thresholds.with_backchannel_overrides(overrides)
+        self._settings.override_backchannels(overrides)
 
     # -- the transports' side -------------------------------------------------------------------------------------
 
@@ -319,7 +270,7 @@ class DetectorSession:
         if calibration is not None:
             if not is_usable(calibration):
                 return self._cloud_failed(now, "invalid_thresholds", retryable=False)
-            self._thresholds = self._thresholds.with_calibration(calibration)
+            self._settings.calibrate(calibration)
         self._cloud_ready = True
         if self._route is not Route.CLOUD and self._audio.awaiting_speech:
             return self._return_to_cloud()
@@ -340,14 +291,14 @@ class DetectorSession:
         if route is Route.CLOUD:
             self._retries_left = self._options.fallback.retries
         self._pending = None
-        backchannel = answer.backchannel_probability if self._thresholds_for(route).offers_backchannels else None
+        backchannel = answer.backchannel_probability if self._settings.thresholds(route).offers_backchannels else None
         if backchannel is not None and not _is_probability(backchannel):
             backchannel = None
         prediction = Prediction(
             probability=float(answer.probability),
             outcome=Outcome.ANSWERED,
             reason=None,
-            model=self._model_name(route),
+            model=self._options.model_name(route),
             source="cloud" if route is Route.CLOUD else "local",
             request_id=request_id,
             backchannel_probability=None if backchannel is None else float(backchannel),
@@ -395,33 +346,16 @@ class DetectorSession:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
+    @property
+    def _judged_route(self) -> Route | None:
+        """Whose figures thresholds are asked for: who gave the last answer, or will give the next."""
+        return self._answered_by or self._route
+
     def _has_local(self) -> bool:
         return self._options.local is not None and (self._options.cloud_model is None or self._options.fallback.enabled)
 
-    def _model_name(self, route: Route | None) -> str:
-        if route is Route.LOCAL and self._options.local is not None:
-            return self._options.local.name
-        return self._options.cloud_model or self.model
-
     def _may_leave_cloud(self, pending: _Pending) -> bool:
         return pending.route is not Route.LOCAL and self._route is Route.CLOUD and self._has_local()
-
-    def _point(self, language: str) -> ResolvedPoint | None:
-        """The operating point for the model that gave the last answer, or will give the next."""
-        wanted, model = self._options.operating_point, self._model_name(self._answered_by or self._route)
-        if wanted is None or not wanted.knows(model):
-            return None
-        if (model, language) not in self._points:
-            self._points[model, language] = wanted.resolve(model, language)
-        return self._points[model, language]
-
-    def _thresholds_for(self, route: Route | None) -> Thresholds:
-        local = self._options.local
-        if route is not Route.LOCAL or local is None or self._options.cloud_model is None:
-            return self._thresholds
-        return self._thresholds.rescaled_to(
-            local.name, Calibration(thresholds=local.thresholds, default_threshold=local.default_threshold)
-        )
 
     def _send(self, pcm: PcmArray) -> list[Effect]:
         return [SendAudio(pcm, self._audio.captured_at)] if len(pcm) and self._cloud_open else []
@@ -469,8 +403,8 @@ class DetectorSession:
         self._pending = None
         return effects + self._warn_once(
             "local",
-            f"the local turn detector {self._model_name(Route.LOCAL)} failed ({reason}); this turn ends on the delays, "
-            "the next one tries again",
+            f"the local turn detector {self._options.model_name(Route.LOCAL)} failed ({reason}); this turn ends on the "
+            "delays, the next one tries again",
         )
 
     def _open_cloud(self) -> list[Effect]:
@@ -503,7 +437,7 @@ class DetectorSession:
         return effects + self._answer_locally(now, reason)
 
     def _leave_cloud(self, now: float, reason: str) -> list[Effect]:
-        cloud = self._model_name(Route.CLOUD)
+        cloud = self._options.model_name(Route.CLOUD)
         self._failed_at = now
         if not self._has_local():
             self._route = None
@@ -516,7 +450,7 @@ class DetectorSession:
                 ),
             ]
         self._route = Route.LOCAL
-        local = self._model_name(Route.LOCAL)
+        local = self._options.model_name(Route.LOCAL)
         return [
             Notify(FallbackOccurred(cloud, local, reason)),
             *self._warn_once(
@@ -548,7 +482,7 @@ class DetectorSession:
         return []
 
     def _return_to_cloud(self) -> list[Effect]:
-        left = self._model_name(self._route) if self._route is not None else self.model
+        left = self._options.model_name(self._route) if self._route is not None else self.model
         self._route = Route.CLOUD
         self._retries_left = self._options.fallback.retries
         self._warned.discard("cloud")
@@ -567,7 +501,7 @@ class DetectorSession:
                     threshold=threshold,
                     end_of_turn_probability=prediction.probability,
                     end_of_turn_threshold=self.threshold(None),
-                    language=self._languages.last,
+                    language=self._settings.language,
                 )
             )
         ]

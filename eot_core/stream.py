@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -29,7 +30,7 @@ from .emitter import Emitter, Observable
 from .endpointing import EndpointingOptions
 from .events import FallbackOccurred, Outcome, Prediction
 from .session import DetectorSession
-from .thresholds import Overrides, Thresholds
+from .thresholds import Overrides, Thresholds, normalize_overrides
 from .transports.base import Answer, Calibration, Transport
 
 logger = logging.getLogger("eot_core")
@@ -233,15 +234,17 @@ class DetectorStream(Observable):
         Raises:
             ValueError: a threshold is not between 0 and 1, or a key names no language. Nothing has changed then.
         """
+        overrides = normalize_overrides(unlikely_threshold, "unlikely_threshold")
+        backchannel_overrides = normalize_overrides(backchannel_threshold, "backchannel_threshold")
         if unlikely_threshold is not None:
-            self._session.update_overrides(unlikely_threshold)
+            self._session.update_overrides(overrides)
         if backchannel_threshold is not None:
-            self._session.update_backchannel_overrides(backchannel_threshold)
+            self._session.update_backchannel_overrides(backchannel_overrides)
 
     async def aclose(self) -> None:
         """Close: a request in flight is cancelled, and no task, thread of this stream or socket is left. Idempotent."""
         self._run(self._session.close())
-        while self._closing:
+        while self._closing and not self._loop.is_closed():
             await asyncio.wait(set(self._closing))
 
     # -- carrying out ---------------------------------------------------------------------------------------------
@@ -251,6 +254,9 @@ class DetectorStream(Observable):
         self._effects.extend(effects)
         if self._running:
             return
+        if self._loop.is_closed():
+            self._end_without_loop()
+            return
         self._running = True
         try:
             while self._effects:
@@ -258,6 +264,16 @@ class DetectorStream(Observable):
         finally:
             self._running = False
         self._set_timer()
+
+    def _end_without_loop(self) -> None:
+        """Timers, transports and callbacks went with the event loop; what is left is to resolve every request."""
+        self._effects.extend(self._session.close())
+        while self._effects:
+            effect = self._effects.popleft()
+            future = self._futures.pop(effect.request_id, None) if isinstance(effect, Resolve) else None
+            if isinstance(effect, Resolve) and future is not None and not future.done():
+                with contextlib.suppress(RuntimeError):  # it is resolved; those who wait cannot be called any more
+                    future.set_result(effect.prediction)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

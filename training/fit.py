@@ -1,4 +1,4 @@
-"""Fit the heads: ``python -m training.fit --data ../shared/audio --cache /tmp/eot-open``.
+"""Fit the heads: ``python -m training.fit --data ../shared/audio --cache CACHE``.
 
 Reads the ``train`` split of a folder in the eot-bench schema (``turns.jsonl``), runs smart-turn's encoder over its
 pauses (minutes, once; kept in the cache folder), fits each head in seconds and writes it as JSON. Same data and seed,

@@ -1,4 +1,4 @@
-"""Measure the models end to end: ``python -m training.report --data ../shared/audio --cache /tmp/eot-open``.
+"""Measure the models end to end: ``python -m training.report --data ../shared/audio --cache CACHE``.
 
 Every pause of the ``test`` split (and of ``calls.jsonl``) is scored 0.2 s into its silence, with the turn's audio and
 nothing after it, by the models as users load them. Prints Markdown: AUC, cutoffs at 300 and 600 ms, latency at 5 % and

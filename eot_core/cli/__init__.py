@@ -9,13 +9,13 @@ from typing import cast
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``eot``; returns the exit code."""
-    from . import bench, console, doctor, replay, serve
+    from . import bench, console, doctor, replay, serve, tune
 
     parser = argparse.ArgumentParser(
         prog="eot", description="When has the user finished speaking? The same answer on LiveKit Agents and on Pipecat."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (replay, bench, console, serve, doctor):
+    for command in (replay, bench, tune, console, serve, doctor):
         command.add_parser(commands)
     args = parser.parse_args(argv)
     return cast(int, args.run(args))

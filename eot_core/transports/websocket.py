@@ -182,7 +182,7 @@ class WebSocketTransport:
     def _queue_audio(self, pcm: PcmArray) -> None:
         step = round(MAX_CHUNK * self._options.sample_rate)
         for begin in range(0, len(pcm), step):
-            piece = pcm[begin : begin + step]
+            piece = pcm[begin : begin + step].copy()  # it waits here, and the caller may use its buffer again
             self._backlog += len(piece)
             self._queue(_Audio(piece, self._captured_at))
         bound = round(MAX_BACKLOG * self._options.sample_rate)

@@ -23,7 +23,8 @@ from eot_core.events import BackchannelOpportunity, FallbackOccurred, Outcome, P
 from eot_core.models.base import ModelSpec, PcmArray
 from eot_core.operating_points import OperatingPoint
 from eot_core.options import FallbackOptions
-from eot_core.session import DetectorSession, SessionOptions
+from eot_core.session import DetectorSession
+from eot_core.settings import SessionOptions
 from eot_core.thresholds import Thresholds
 from eot_core.transports.base import Answer, Calibration
 

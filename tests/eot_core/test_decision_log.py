@@ -21,7 +21,8 @@ from eot_core import DetectorStream, FallbackOptions, OperatingPoint, Thresholds
 from eot_core.clock import ManualClock
 from eot_core.decision_log import DecisionLog
 from eot_core.effects import Route
-from eot_core.session import DetectorSession, SessionOptions
+from eot_core.session import DetectorSession
+from eot_core.settings import SessionOptions
 from eot_core.transports.base import Answer, Calibration, Transport
 
 NOISE = (np.random.default_rng(0).standard_normal(16_000) * 300).astype(np.int16)

@@ -11,7 +11,8 @@ from session_driver import Driver, local_spec
 from eot_core.effects import Route
 from eot_core.events import Outcome
 from eot_core.options import FallbackOptions
-from eot_core.session import DetectorSession, SessionOptions
+from eot_core.session import DetectorSession
+from eot_core.settings import SessionOptions
 from eot_core.thresholds import Thresholds
 
 

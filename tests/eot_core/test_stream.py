@@ -23,7 +23,8 @@ from eot_core import (
 )
 from eot_core.clock import ManualClock
 from eot_core.effects import Route
-from eot_core.session import DetectorSession, SessionOptions
+from eot_core.session import DetectorSession
+from eot_core.settings import SessionOptions
 from eot_core.transports.base import Answer, Calibration, Transport
 
 NOISE = (np.random.default_rng(0).standard_normal(1_600) * 300).astype(np.int16)
@@ -267,6 +268,42 @@ async def test_update_options() -> None:
 
 
 # -- on a real scheduler ---------------------------------------------------------------------------------------------
+
+
+async def test_update_options_changes_all_or_nothing() -> None:
+    rig = Rig(cloud=True)
+    with pytest.raises(ValueError, match="backchannel_threshold"):
+        rig.stream.update_options(unlikely_threshold=0.25, backchannel_threshold=2.0)
+    assert rig.stream.thresholds.overrides is None
+    await rig.stream.aclose()
+
+
+@pytest.mark.parametrize("call", ["predict", "cancel", "flush", "time_out", "push_audio", "aclose"])
+def test_nothing_raises_when_the_loop_is_closed(call: str) -> None:
+    """A thread that outlives its event loop, or a destructor, may still hold the stream."""
+    stream, waiting = None, None
+
+    async def talk() -> None:
+        nonlocal stream, waiting
+        stream = TurnDetector(model=fake_spec(FakeModel(hang=True))).stream()
+        stream.push_audio(NOISE)
+        waiting = stream.predict()
+
+    asyncio.run(talk())
+    assert stream is not None
+    assert waiting is not None
+    match call:
+        case "push_audio":
+            stream.push_audio(NOISE)
+        case "aclose":
+            asyncio.run(stream.aclose())
+        case _:
+            getattr(stream, call)()
+    late = stream.predict()
+    assert (late.result().outcome, late.result().reason) == (Outcome.DEFAULT, "closed")
+    assert waiting.result().outcome in (Outcome.CANCELLED, Outcome.SUPERSEDED, Outcome.DEFAULT)
+    asyncio.run(stream.aclose())
+    assert stream.closed
 
 
 async def test_frames_of_the_same_tick_are_in_the_snapshot() -> None:

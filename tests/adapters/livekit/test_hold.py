@@ -13,7 +13,8 @@ from adapters.livekit import TurnDetector, TurnDetectorStream
 from adapters.livekit.hold import SILENCE_AT_PREDICTION
 from eot_core import DetectorStream, EndpointingOptions, ModelSpec, OperatingPoint, Thresholds
 from eot_core.clock import ManualClock
-from eot_core.session import DetectorSession, SessionOptions
+from eot_core.session import DetectorSession
+from eot_core.settings import SessionOptions
 from eot_core.transports.base import Answer, Calibration, InferenceRequest, Transport, TransportSink
 
 NOISE = (np.random.default_rng(0).standard_normal(1_600) * 300).astype(np.int16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +15,10 @@ from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
     InterruptionFrame,
+    LLMServiceMetadataFrame,
     ServiceMetadataFrame,
     SpeechControlParamsFrame,
+    StartFrame,
     STTMetadataFrame,
     TextFrame,
     TranscriptionFrame,
@@ -281,6 +284,63 @@ async def test_a_service_that_recommends_to_take_turns_itself_does_not_replace_t
         await call.send(*sound(0.02))
         assert processor.strategy.active
     assert any("flux recommends to take the turns by itself" in line for line in log)
+
+
+class _RealtimeLLM(FrameProcessor):
+    """Announces itself when the pipeline starts."""
+
+    def __init__(self, strategies: UserTurnStrategies | None) -> None:
+        super().__init__()
+        self._strategies = strategies
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        await self.push_frame(frame, direction)
+        if isinstance(frame, StartFrame):
+            await self.broadcast_frame(
+                LLMServiceMetadataFrame,
+                service_name="realtime",
+                is_realtime_service=True,
+                user_turn_strategies=self._strategies,
+            )
+
+
+class _SlowStart(FrameProcessor):
+    """Connects once it has passed the start on, and holds what comes after it until then."""
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        await self.push_frame(frame, direction)
+        if isinstance(frame, StartFrame):
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("recommends", [None, ExternalUserTurnStrategies()])
+@pytest.mark.parametrize("emits", [False, True])
+async def test_a_realtime_service_without_transcripts(
+    emits: bool, recommends: UserTurnStrategies | None, slow: bool
+) -> None:
+    """Whatever it recommends, and whoever announces first: turns end without a transcript."""
+    clock = ManualClock()
+    processor = make(clock, vad_analyzer=None, emit_turn_frames=emits)
+    before: list[FrameProcessor] = [processor, *([_SlowStart()] if slow else [])]
+    async with Call(clock=clock, before=before, after=[_RealtimeLLM(recommends)]) as call:
+        call.listen(processor.strategy)
+        await call.until(lambda: processor.strategy.active)
+        await call.settle()
+        await call.utter()
+        await call.advance(0.2)
+        await call.until(lambda: call.turns)
+
+
+async def test_two_that_emit_are_one_too_many(log: list[str]) -> None:
+    clock = ManualClock()
+    first, second = make(clock, emit_turn_frames=True), make(clock, emit_turn_frames=True)
+    async with Call(clock=clock, before=[first, second]) as call:
+        await call.settle()
+        assert len(call.sink.of(ServiceMetadataFrame)) == 2
+    assert any("keep one of the two" in line for line in log)
 
 
 async def test_two_detectors_are_one_too_many(log: list[str]) -> None:

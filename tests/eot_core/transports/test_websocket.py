@@ -72,6 +72,29 @@ async def test_it_proves_who_it_is() -> None:
     assert headers["user-agent"].startswith("eot-adapters/")
 
 
+async def test_a_caller_may_use_its_buffer_again() -> None:
+    """Audio drivers fill the same buffer each time; what waits to be sent must not change with it."""
+    let_in = asyncio.Event()
+
+    async def slow(connection: Connection) -> None:
+        await let_in.wait()
+        await behave(connection)
+
+    async with FarEnd(slow) as far, opened(far.url) as (transport, sink):
+        raw = bytearray(320)
+        buffer = np.frombuffer(raw, dtype=np.int16)
+        for level in (1, 2, 3):
+            buffer[:] = level
+            transport.push_audio(buffer, time.time())
+        buffer[:] = -1
+        transport.start(request("a"))
+        del buffer
+        raw.extend(b"more")  # refused while somebody still looks into it
+        let_in.set()
+        await eventually(lambda: sink.answers)
+        assert audio_of(far.connections[0]).tolist() == [1] * 160 + [2] * 160 + [3] * 160
+
+
 async def test_audio_and_requests_made_before_the_connection_is_up_are_kept_in_order() -> None:
     let_in = asyncio.Event()
 
