@@ -281,28 +281,29 @@ async def test_update_options_changes_all_or_nothing() -> None:
 @pytest.mark.parametrize("call", ["predict", "cancel", "flush", "time_out", "push_audio", "aclose"])
 def test_nothing_raises_when_the_loop_is_closed(call: str) -> None:
     """A thread that outlives its event loop, or a destructor, may still hold the stream."""
-    stream, waiting = None, None
+    model = FakeModel(hang=True)
 
-    async def talk() -> None:
-        nonlocal stream, waiting
-        stream = TurnDetector(model=fake_spec(FakeModel(hang=True))).stream()
+    async def talk() -> tuple[DetectorStream, asyncio.Future[Prediction]]:
+        stream = TurnDetector(model=fake_spec(model)).stream()
         stream.push_audio(NOISE)
-        waiting = stream.predict()
+        return stream, stream.predict()
 
-    asyncio.run(talk())
-    assert stream is not None
-    assert waiting is not None
+    async def close() -> None:
+        await stream.aclose()
+
+    stream, waiting = asyncio.run(talk())
+    model.gate.set()
     match call:
         case "push_audio":
             stream.push_audio(NOISE)
         case "aclose":
-            asyncio.run(stream.aclose())
+            asyncio.run(close())
         case _:
             getattr(stream, call)()
     late = stream.predict()
     assert (late.result().outcome, late.result().reason) == (Outcome.DEFAULT, "closed")
     assert waiting.result().outcome in (Outcome.CANCELLED, Outcome.SUPERSEDED, Outcome.DEFAULT)
-    asyncio.run(stream.aclose())
+    asyncio.run(close())
     assert stream.closed
 
 
