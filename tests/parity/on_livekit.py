@@ -15,6 +15,7 @@ from livekit.agents.voice.io import AudioInput, AudioOutput, AudioOutputCapabili
 from adapters.livekit import VAD, TurnDetector
 from adapters.livekit.scripted import ScriptedLLM, ScriptedTTS
 from adapters.livekit.stream import TurnDetectorStream
+from tests.adapters.livekit.silent_realtime import SilentRealtimeSession
 
 from .models import detector_options
 from .stage import Happening, Stage
@@ -238,57 +239,7 @@ class _Realtime(llm.RealtimeModel):
         )
 
     def session(self, **_: Any) -> llm.RealtimeSession[Any]:
-        return _RealtimeSession(self)
-
-    async def aclose(self) -> None:
-        pass
-
-
-class _RealtimeSession(llm.RealtimeSession[Any]):
-    def __init__(self, model: _Realtime) -> None:
-        super().__init__(model)
-        self._chat_ctx = llm.ChatContext.empty()
-
-    @property
-    def chat_ctx(self) -> llm.ChatContext:
-        return self._chat_ctx
-
-    @property
-    def tools(self) -> llm.ToolContext:
-        return llm.ToolContext.empty()
-
-    async def update_instructions(self, instructions: str) -> None:
-        pass
-
-    async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
-        self._chat_ctx = chat_ctx
-
-    async def update_tools(self, tools: list[Any]) -> None:
-        pass
-
-    def update_options(self, **_: Any) -> None:
-        pass
-
-    def push_audio(self, frame: Any) -> None:
-        pass
-
-    def push_video(self, frame: Any) -> None:
-        pass
-
-    def generate_reply(self, **_: Any) -> asyncio.Future[llm.GenerationCreatedEvent]:
-        return asyncio.get_running_loop().create_future()
-
-    def commit_audio(self) -> None:
-        pass
-
-    def clear_audio(self) -> None:
-        pass
-
-    def interrupt(self) -> None:
-        pass
-
-    def truncate(self, **_: Any) -> None:
-        pass
+        return SilentRealtimeSession(self)
 
     async def aclose(self) -> None:
         pass

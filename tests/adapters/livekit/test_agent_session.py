@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from livekit_kit import Microphone, frame, noise, session, until, utterance
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from silent_realtime import SilentRealtimeSession
 
 from adapters.livekit import VAD, TurnDetector
 from adapters.livekit.mini import V1_MINI
@@ -225,59 +225,9 @@ class SpeechToSpeech(llm.RealtimeModel):
         )
         self.turn_detection_disabled: bool | None = None
 
-    def session(self, *, turn_detection_disabled: bool = False) -> llm.RealtimeSession:
+    def session(self, *, turn_detection_disabled: bool = False) -> SilentRealtimeSession:
         self.turn_detection_disabled = turn_detection_disabled
-        return _SpeechToSpeechSession(self)
-
-    async def aclose(self) -> None:
-        pass
-
-
-class _SpeechToSpeechSession(llm.RealtimeSession):
-    def __init__(self, model: SpeechToSpeech) -> None:
-        super().__init__(model)
-        self._chat_ctx = llm.ChatContext.empty()
-
-    @property
-    def chat_ctx(self) -> llm.ChatContext:
-        return self._chat_ctx
-
-    @property
-    def tools(self) -> llm.ToolContext:
-        return llm.ToolContext.empty()
-
-    async def update_instructions(self, instructions: str) -> None:
-        pass
-
-    async def update_chat_ctx(self, chat_ctx: llm.ChatContext) -> None:
-        self._chat_ctx = chat_ctx
-
-    async def update_tools(self, tools: list[Any]) -> None:
-        pass
-
-    def update_options(self, **_: Any) -> None:
-        pass
-
-    def push_audio(self, frame: Any) -> None:
-        pass
-
-    def push_video(self, frame: Any) -> None:
-        pass
-
-    def generate_reply(self, **_: Any) -> asyncio.Future[llm.GenerationCreatedEvent]:
-        return asyncio.get_running_loop().create_future()
-
-    def commit_audio(self) -> None:
-        pass
-
-    def clear_audio(self) -> None:
-        pass
-
-    def interrupt(self) -> None:
-        pass
-
-    def truncate(self, **_: Any) -> None:
-        pass
+        return SilentRealtimeSession(self)
 
     async def aclose(self) -> None:
         pass
