@@ -33,7 +33,7 @@ faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults --write docs/faults.md
 
 parity: $(VENV)/.dev
-	$(BIN)/python -m tests.parity
+	$(BIN)/python -m tests.parity --write docs/parity.md
 
 matrix: $(VENV)/.dev
 	$(BIN)/python -m tests.matrix
