@@ -50,29 +50,50 @@ class CloudOptions:
 
     def __post_init__(self) -> None:
         check_url(self.base_url)
+        check_connection(self.api_key, self.api_secret, self.http_session, self.ssl, self.headers)
         object.__setattr__(self, "sample_rate", check_sample_rate(self.sample_rate))
         object.__setattr__(
             self, "connect_timeout", check_seconds(self.connect_timeout, "connect_timeout", positive=True)
         )
 
 
-def check_url(url: Any) -> str:
-    """``url`` if it is one that a gateway can have.
+def check_connection(api_key: Any, api_secret: Any, http_session: Any, ssl: Any, headers: Any) -> None:
+    """Whether each is what :class:`CloudOptions` takes, or None.
+
+    Raises:
+        TypeError: one is not; the message names the argument and shows no value.
+    """
+    for name, value in (("api_key", api_key), ("api_secret", api_secret)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be a string, got {type(value).__name__}")
+    if http_session is not None and not callable(http_session) and not hasattr(http_session, "ws_connect"):
+        raise TypeError(
+            f"http_session must be an aiohttp.ClientSession or a function that gives one, got "
+            f"{type(http_session).__name__}"
+        )
+    if ssl is not None and not isinstance(ssl, bool | ssl_module.SSLContext):
+        raise TypeError(f"ssl must be an ssl.SSLContext, True or False, got {type(ssl).__name__}")
+    if headers is not None and not callable(headers) and not isinstance(headers, Mapping):
+        raise TypeError(f"headers must be a mapping or a function that gives one, got {type(headers).__name__}")
+
+
+def check_url(url: Any, name: str = "base_url") -> str:
+    """``url`` if it is one that a gateway can have; ``name`` is where it came from.
 
     Raises:
         ValueError: the scheme or the host is missing or of another kind. Credentials inside are refused, unprinted.
     """
     if not isinstance(url, str):
-        raise ValueError(f"base_url must be a string, got {type(url).__name__}")
+        raise ValueError(f"{name} must be a string, got {type(url).__name__}")
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ValueError("base_url is not a URL: write it as https://host/path") from None
+        raise ValueError(f"{name} is not a URL: write it as https://host/path") from None
     if parts.username or parts.password:
-        raise ValueError("base_url must not hold credentials: pass api_key and api_secret")
+        raise ValueError(f"{name} must not hold credentials: pass api_key and api_secret")
     if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
-        raise ValueError(f"base_url must begin with ws://, wss://, http:// or https:// and name a host, got {url!r}")
+        raise ValueError(f"{name} must begin with ws://, wss://, http:// or https:// and name a host, got {url!r}")
     return url
 
 
@@ -106,7 +127,8 @@ def select(
     ``LIVEKIT_INFERENCE_API_KEY`` / ``LIVEKIT_API_KEY`` and the same for SECRET).
 
     Raises:
-        ValueError: the cloud is pinned and credentials are missing; the message names each missing variable.
+        ValueError: the cloud is pinned and credentials are missing; the message names each missing variable. Or
+            ``LIVEKIT_INFERENCE_URL`` would be used, and is no URL.
     """
     env = os.environ if env is None else env
     pinned = version == "v1"
@@ -117,7 +139,8 @@ def select(
         return Selection(
             False, "neither hosted nor in development mode, and no gateway is named (LIVEKIT_INFERENCE_URL, base_url)"
         )
-    url = base_url or env.get("LIVEKIT_INFERENCE_URL") or _default_url(env)
+    named = env.get("LIVEKIT_INFERENCE_URL")
+    url = base_url or (check_url(named, "LIVEKIT_INFERENCE_URL") if named else _default_url(env))
     key = api_key or env.get("LIVEKIT_INFERENCE_API_KEY") or env.get("LIVEKIT_API_KEY")
     secret = api_secret or env.get("LIVEKIT_INFERENCE_API_SECRET") or env.get("LIVEKIT_API_SECRET")
     missing = [name for name, value in (("LIVEKIT_API_KEY", key), ("LIVEKIT_API_SECRET", secret)) if not value]

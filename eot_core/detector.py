@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from .audio import check_sample_rate
 from .clock import Clock, LoopClock
-from .cloud import CLOUD_MODEL, DEFAULT_CONNECT_TIMEOUT, CloudOptions, Headers, check_url, select
+from .cloud import (
+    CLOUD_MODEL,
+    DEFAULT_CONNECT_TIMEOUT,
+    CloudOptions,
+    Headers,
+    check_connection,
+    check_url,
+    select,
+)
 from .effects import Route
 from .emitter import Emitter, Observable
 from .endpointing import EndpointingOptions
@@ -74,8 +82,9 @@ class TurnDetector(Observable):
         """
         Args:
             version: "v1" pins the cloud's model. None: see :func:`eot_core.cloud.select`.
-            model: a model by its full name ("turn-detector-v1", "smart-turn-v3.2"), the path of an ONNX file, or a
-                :class:`ModelSpec`; pins it. None: the cloud's where it is configured, else the default local model.
+            model: a model by its full name ("turn-detector-v1", "smart-turn-v3.2"), the path of an ONNX file (window
+                8 s; :func:`eot_core.models.onnx_file.onnx_file` declares another), or a :class:`ModelSpec`; pins it.
+                None: the cloud's where it is configured, else the default local model.
             unlikely_threshold: 0..1, instead of the calibrated ones; for every language, or per BCP-47 tag. It is
                 meant for the model that is chosen, and rescaled when another takes over.
             backchannel_threshold: the same for backchannels. 0 switches them off.
@@ -118,7 +127,10 @@ class TurnDetector(Observable):
         if fallback is not None and fallback.enabled and not local_fallback:
             raise ValueError("local_fallback is False but fallback.enabled is True: set both to the same")
         self._fallback = fallback or FallbackOptions(enabled=local_fallback)
+        if clock is not None and not (callable(getattr(clock, "now", None)) and hasattr(clock, "call_at")):
+            raise TypeError(f"clock must be an eot_core.clock.Clock, got {type(clock).__name__}")
         self._clock = clock
+        check_connection(api_key, api_secret, http_session, ssl, headers)
         sample_rate = check_sample_rate(sample_rate)
         connect_timeout = check_seconds(connect_timeout, "connect_timeout", positive=True)
         if base_url is not None:
@@ -145,6 +157,8 @@ class TurnDetector(Observable):
                     ssl=ssl,
                     headers=headers,
                 )
+        if fallback_model is not None:  # said also where it will not be needed
+            fallback_model = self._resolve_model(fallback_model)
         chosen = fallback_model if self._cloud is not None else model
         self._local: ModelSpec | None = None
         if self._cloud is None or self._fallback.enabled:

@@ -162,7 +162,13 @@ class Endpointer:
         return next_at
 
     def speech_ended(self, at: float) -> None:
-        """A pause begins; ``at`` is the true end of speech (not the moment in which a VAD noticed it)."""
+        """A pause begins; ``at`` is the true end of speech (not the moment in which a VAD noticed it).
+
+        Raises:
+            ValueError: ``at`` is no finite number.
+        """
+        if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
+            raise ValueError(f"at must be a finite number of seconds, got {at!r}")
         self._speech_ended_at = at
         self._decision = None
         self._logits = []

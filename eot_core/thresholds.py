@@ -23,7 +23,10 @@ def check_probability(value: Any, name: str) -> float:
     """
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):  # an array of several, for example
+        raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}") from None
     if not 0.0 <= number <= 1.0:  # also false for NaN
         raise ValueError(f"{name} must be between 0 and 1, got {number!r}")
     return number

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None) -> int:
     out = out or sys.stdout
     for line in [*_versions(), *_choice(), *_models(), *_vad()]:
         print(line, file=out)
-    return 0 if available_models() or _v1_mini_installed() else 1
+    return 0 if _can_choose() and (available_models() or _v1_mini_installed()) else 1
 
 
 def _versions() -> Iterator[str]:
@@ -61,13 +61,27 @@ def _v1_mini_installed() -> bool:
     return _version("livekit-agents") is not None and _version("livekit-local-inference") is not None
 
 
+def _can_choose() -> bool:
+    from ..cloud import select
+
+    try:
+        select(version=None, base_url=None, api_key=None, api_secret=None)
+    except ValueError:
+        return False
+    return True
+
+
 def _choice() -> Iterator[str]:
     from ..cloud import CLOUD_MODEL, select
     from ..detector import DEFAULT_LOCAL_MODEL
 
-    selection = select(version=None, base_url=None, api_key=None, api_secret=None)
     yield ""
     yield "turn detector"
+    try:
+        selection = select(version=None, base_url=None, api_key=None, api_secret=None)
+    except ValueError as error:
+        yield f"  none can be made: {str(error).partition(', got ')[0]}"  # what follows is the URL
+        return
     if selection.cloud:
         yield f"  chosen on both frameworks: {CLOUD_MODEL}, a local model when it fails"
     else:

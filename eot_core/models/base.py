@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ..languages import language_key
+from ..options import check_seconds
+
 SAMPLE_RATE = 16_000
 """Sample rate of the audio given to every local model, in Hz."""
+
+MAX_WINDOW = 3600.0
+"""Seconds that a model may ask to see; each stream keeps so much audio."""
 
 PcmArray = npt.NDArray[np.int16]
 
@@ -70,3 +76,30 @@ class ModelSpec:
     """Checksum of the weights, hex; None where the user brings their own."""
     is_available: Callable[[], bool] = field(default=lambda: True)
     """Cheap check (no load, no import of the framework) that the weights are on this machine."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a figure is out of range, a name is empty, or a key of ``thresholds`` is no language key.
+            TypeError: ``load`` or ``is_available`` cannot be called.
+        """
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ValueError(f"name must be a non-empty string, got {self.name!r}")
+        check_seconds(self.window, "window", positive=True)
+        if self.window > MAX_WINDOW:
+            raise ValueError(f"window must be at most {MAX_WINDOW:g} seconds, got {self.window!r}")
+        if self.pre_speech is not None:
+            check_seconds(self.pre_speech, "pre_speech")
+        _check_threshold(self.default_threshold, "default_threshold")
+        for key, threshold in self.thresholds.items():
+            if language_key(key) != key:
+                raise ValueError(f"thresholds has the key {key!r}: use language keys such as 'en' or 'pt'")
+            _check_threshold(threshold, f"thresholds[{key!r}]")
+        for name in ("load", "is_available"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"{name} must be callable, got {type(getattr(self, name)).__name__}")
+
+
+def _check_threshold(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")

@@ -1,5 +1,9 @@
 """A user's own end-of-turn model: an ONNX file by path, with a declared window.
 
+``TurnDetector(model="mine.onnx")`` declares 8 s and a threshold of 0.5; to declare others::
+
+    TurnDetector(model=onnx_file("mine.onnx", window=2.0, threshold=0.4))
+
 The graph has one input and says itself what it wants:
 
 - float32 ``[batch, 80, frames]``: Whisper log-mel features as smart-turn takes them, 100 frames a second;
@@ -152,7 +156,8 @@ class OnnxFileModel:
         if isinstance(length, int) and length != round(self._window * per_second):
             raise ModelError(
                 f"{self._name}: the graph takes {length} {unit}, which is a window of {length / per_second:g} s, "
-                f"not {self._window:g} s: pass window={length / per_second:g}"
+                f"not {self._window:g} s: pass window={length / per_second:g} (model=onnx_file(path, window=...), from "
+                "eot_core.models.onnx_file)"
             )
 
     def predict(self, pcm: PcmArray) -> float:

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import FakeModel, fake_spec
 
@@ -98,11 +99,46 @@ class TestChoice:
         ({"fallback": FallbackOptions(), "local_fallback": False}, "set both to the same"),
         ({"base_url": "gateway"}, "base_url must begin with ws://"),
         ({"connect_timeout": -1}, "connect_timeout must be"),
+        ({"unlikely_threshold": np.array([0.1, 0.2])}, "unlikely_threshold must be a number between 0 and 1"),
+        ({"api_key": 5}, "api_key must be a string, got int"),
+        ({"api_secret": b"x"}, "api_secret must be a string, got bytes"),
+        ({"http_session": "x"}, "http_session must be an aiohttp.ClientSession or a function"),
+        ({"ssl": "ca.pem"}, "ssl must be an ssl.SSLContext, True or False, got str"),
+        ({"headers": ["X: y"]}, "headers must be a mapping or a function that gives one, got list"),
+        ({"clock": 5}, "clock must be an eot_core.clock.Clock, got int"),
+        ({"fallback_model": "smarter-turn"}, "smarter-turn"),
+        ({"endpointing": 1}, "endpointing must be EndpointingOptions, got int"),
     ],
 )
 def test_bad_input(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         TurnDetector(**arguments)
+
+
+def test_a_bad_url_in_the_environment_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_INFERENCE_URL", "gateway.example")
+    with pytest.raises(ValueError, match="LIVEKIT_INFERENCE_URL must begin with ws://"):
+        TurnDetector(api_key="KKKK", api_secret="SSSS")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": " "}, "name must be a non-empty string"),
+        ({"window": -8.0}, "window must be more than 0 seconds"),
+        ({"window": float("nan")}, "window must be a number of seconds"),
+        ({"window": 4_000.0}, "window must be at most 3600 seconds"),
+        ({"pre_speech": -1.0}, "pre_speech must be 0 or more seconds"),
+        ({"default_threshold": 5}, "default_threshold must be a number between 0 and 1, got 5"),
+        ({"thresholds": {"en": 1.5}}, r"thresholds\['en'\] must be a number between 0 and 1"),
+        ({"thresholds": {"pt-BR": 0.5}}, "thresholds has the key 'pt-BR': use language keys"),
+        ({"load": None}, "load must be callable, got NoneType"),
+        ({"is_available": True}, "is_available must be callable, got bool"),
+    ],
+)
+def test_a_spec_that_makes_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        fake_spec(**changes)
 
 
 def test_stream_needs_a_loop() -> None:

@@ -110,6 +110,9 @@ class TestEndpointer:
         endpointer.speech_ended(0.0)
         with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
             endpointer.predicted(prediction(0.5), 1.5, 0.2)
+        for at in (float("nan"), float("inf"), "1.0", None):
+            with pytest.raises(ValueError, match="at must be a finite number of seconds"):
+                endpointer.speech_ended(at)  # type: ignore[arg-type]
 
     @given(
         p=st.floats(0, 1),

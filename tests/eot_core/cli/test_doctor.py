@@ -39,6 +39,15 @@ def test_cloud_without_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: 
         assert hidden not in out
 
 
+def test_a_url_that_is_none(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_INFERENCE_URL", "ftp://gateway.example/path")
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "none can be made: LIVEKIT_INFERENCE_URL must begin with ws://" in out
+    assert "gateway.example" not in out
+    assert "smart-turn-v3.2" in out
+
+
 def test_missing_credentials(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVEKIT_DEV_MODE", "1")
     assert "LIVEKIT_API_KEY and LIVEKIT_API_SECRET missing" in report(capsys)
