@@ -15,6 +15,7 @@ from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
     InterimTranscriptionFrame,
+    LLMServiceMetadataFrame,
     ServiceMetadataFrame,
     SpeechControlParamsFrame,
     StartFrame,
@@ -173,23 +174,36 @@ class TurnDetectorProcessor(UserTurnProcessor):
             await FrameProcessor.process_frame(self, frame, direction)
             await self.push_frame(frame, direction)
 
-    async def _announce(self) -> None:
-        strategies = ExternalUserTurnStrategies() if self._emits else self._strategies
-        await self.broadcast_frame(ServiceMetadataFrame, service_name=self.name, user_turn_strategies=strategies)
+    async def _announce(self, *, realtime: bool = False) -> None:
+        strategies = _Follow() if self._emits else self._strategies
+        told: dict[str, Any] = {"service_name": self.name, "user_turn_strategies": strategies}
+        if realtime:
+            await self.broadcast_frame(LLMServiceMetadataFrame, is_realtime_service=True, **told)
+        else:
+            await self.broadcast_frame(ServiceMetadataFrame, **told)
 
     async def _insist(self, frame: ServiceMetadataFrame) -> None:
         """An aggregator follows the last recommendation; this processor was put in to be followed."""
-        theirs = frame.user_turn_strategies
-        if theirs is None or frame.service_name == self.name:
+        if frame.service_name == self.name:
             return
-        if any(isinstance(strategy, TurnDetectorUserTurnStopStrategy) for strategy in theirs.stop or []):
+        # A realtime service's word makes an aggregator stop waiting for transcripts, in the strategies that it has at
+        # that moment. So whatever is recommended after it must come with that word.
+        realtime = isinstance(frame, LLMServiceMetadataFrame) and frame.is_realtime_service
+        theirs = frame.user_turn_strategies
+        if theirs is None:
+            if realtime and (self._emits or self._strategy.wait_for_transcript):  # ours came after that word
+                await self._announce(realtime=True)
+            return
+        if isinstance(theirs, _Follow) or any(
+            isinstance(strategy, TurnDetectorUserTurnStopStrategy) for strategy in theirs.stop or []
+        ):
             logger.warning(f"{self}: {frame.service_name} recommends a turn detector too: keep one of the two")
             return
         logger.info(
             f"{self}: {frame.service_name} recommends to take the turns by itself; {self.detector.model} goes on "
             "taking them, since this processor is in the pipeline: remove it to let the service do so"
         )
-        await self._announce()
+        await self._announce(realtime=realtime)
 
     def _check_adopted(self) -> None:
         if self._emits or self._warned or self._strategy.active:
@@ -223,6 +237,10 @@ class TurnDetectorProcessor(UserTurnProcessor):
             logger.debug(f"{self}: the pipeline has a VAD; none is run here")
             vad, self._own_vad = self._own_vad, None
             await vad.give_way()
+
+
+class _Follow(ExternalUserTurnStrategies):
+    """What a processor recommends that takes the turns itself."""
 
 
 def _stop_timeout(given: float | None, max_delay: float) -> float:
