@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 from . import v1_mini
 from .base import ModelLicenseError, ModelSpec
-from .eot_open import EOT_OPEN
 from .onnx_file import onnx_file
 from .smart_turn import SMART_TURN_V3_2
 
-_MODELS = (SMART_TURN_V3_2, *EOT_OPEN)
 _ALIASES = {"smart-turn": SMART_TURN_V3_2.name}
 _LICENSED_ELSEWHERE = {v1_mini.NAME: v1_mini.REFUSAL, "v1-mini": v1_mini.REFUSAL}
 
 
+@cache
+def known_models() -> tuple[ModelSpec, ...]:
+    """The local models that have a name, installed or not, best known first.
+
+    Made when they are first asked for: those of eot-open read their heads, 100 kB of JSON.
+    """
+    from .eot_open import EOT_OPEN
+
+    return (SMART_TURN_V3_2, *EOT_OPEN)
+
+
 def available_models() -> tuple[ModelSpec, ...]:
     """The local models whose weights are installed and that this process may run, best first. Loads nothing."""
-    return tuple(spec for spec in _MODELS if spec.is_available())
+    return tuple(spec for spec in known_models() if spec.is_available())
 
 
 def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
@@ -44,8 +54,10 @@ def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
             raise ValueError(f"model: there is no file {name!r}")
         return onnx_file(name)
     full_name = _ALIASES.get(name, name)
-    for spec in _MODELS:
+    if full_name == SMART_TURN_V3_2.name:
+        return SMART_TURN_V3_2
+    for spec in known_models():
         if spec.name == full_name:
             return spec
-    known = ", ".join([*(spec.name for spec in _MODELS), *_ALIASES])
+    known = ", ".join([*(spec.name for spec in known_models()), *_ALIASES])
     raise ValueError(f"model {name!r} is unknown: choose one of {known}, or a path that ends in .onnx")

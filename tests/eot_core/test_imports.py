@@ -62,3 +62,9 @@ def test_import_is_no_dearer_than_asyncio_twice_over() -> None:
         for _ in range(3)
     ]
     assert min(ratios) < 2.0
+
+
+def test_the_heads_of_eot_open_are_read_when_they_are_asked_for() -> None:
+    code = "import sys, eot_core; print('eot_core.models.eot_open' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"

@@ -48,5 +48,5 @@ def test_another_type_is_refused() -> None:
 def test_only_installed_models_are_available(monkeypatch: pytest.MonkeyPatch) -> None:
     known = (SMART_TURN_V3_2, *EOT_OPEN)
     assert available_models() == tuple(spec for spec in known if spec.is_available())
-    monkeypatch.setattr(registry, "_MODELS", (smart_turn_spec(weights="/nowhere/x.onnx"),))
+    monkeypatch.setattr(registry, "known_models", lambda: (smart_turn_spec(weights="/nowhere/x.onnx"),))
     assert available_models() == ()
