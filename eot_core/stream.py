@@ -311,7 +311,12 @@ class DetectorStream(Observable):
             self._emit("prediction", prediction)
 
     def _emit(self, event: str, payload: object) -> None:
-        telemetry.record(payload)
+        try:
+            telemetry.record(payload)
+        except Exception:  # the SDK and its exporters are the user's
+            if "metrics" not in self._reported:
+                self._reported.add("metrics")
+                logger.exception("metrics could not be recorded (reported once)")
         self._emitter.emit(event, payload)
         if self._parent is not None:
             self._parent.emit(event, payload)

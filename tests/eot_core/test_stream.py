@@ -307,6 +307,23 @@ def test_nothing_raises_when_the_loop_is_closed(call: str) -> None:
     assert stream.closed
 
 
+async def test_metrics_that_cannot_be_recorded_harm_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: object) -> None:
+        raise RuntimeError("the exporter is gone")
+
+    monkeypatch.setattr("eot_core.telemetry.record", broken)
+    rig = Rig()
+    seen: list[Prediction] = []
+    rig.stream.on("prediction", seen.append)
+    assert rig.stream.predict().result().reason == "no_audio"
+    assert rig.stream.predict().result().reason == "no_audio"
+    assert len(seen) == 2
+    assert [record.message for record in caplog.records] == ["metrics could not be recorded (reported once)"]
+    await rig.stream.aclose()
+
+
 async def test_frames_of_the_same_tick_are_in_the_snapshot() -> None:
     model = FakeModel()
     stream = TurnDetector(model=fake_spec(model)).stream()
