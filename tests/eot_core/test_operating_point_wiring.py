@@ -134,3 +134,13 @@ async def test_an_explicit_threshold_takes_the_step(tmp_path: Path) -> None:
     stream.update_options(unlikely_threshold={"en": 0.6})
     assert stream.endpointing("en") == EndpointingOptions(0.4, 2.0)
     await stream.aclose()
+
+
+@pytest.mark.parametrize("model", ["eot-open-1", "eot-open-1-fast", "eot-open-1-fast-6s", "eot-open-1-fast-4s"])
+def test_our_own_models_were_measured_too(model: str) -> None:
+    resolved = [OperatingPoint(name).resolve(model, "en") for name in ("quick", "balanced", "patient")]  # type: ignore[arg-type]
+    rates = [each.cutoff_rate for each in resolved]
+    assert rates == sorted(rates, reverse=True)
+    assert resolved[2].cutoff_rate <= 0.05
+    assert "openly licensed" in resolved[0].provenance
+    assert "'de'" in OperatingPoint("quick").resolve(model, "de").provenance  # borrowed, and said so
