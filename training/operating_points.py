@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 TABLE = Path(__file__).parents[1] / "eot_core" / "data" / "operating_points.json"
 SOURCE = "openly-licensed-test"
@@ -43,7 +45,13 @@ def main() -> None:
                 for language, found in row["languages"].items()
             },
         }
-    TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    TABLE.write_text(_dump(table) + "\n", encoding="utf-8")
+
+
+def _dump(table: dict[str, Any]) -> str:
+    """JSON with a line for each policy."""
+    text = json.dumps(table, indent=1, ensure_ascii=False)
+    return re.sub(r"\{[^{}\[\]]*\"budget\"[^{}\[\]]*\}", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
 
 
 if __name__ == "__main__":
