@@ -176,8 +176,8 @@ class TurnDetectorStream:
     async def aclose(self) -> None:
         """Close: a request in flight is cancelled, and nothing is left behind. Idempotent."""
         self._ended = True
-        self._drop_hold()
         try:
+            self._drop_hold()
             await self._core.aclose()
         except Exception:
             self._complain("aclose")
@@ -186,6 +186,7 @@ class TurnDetectorStream:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
+    @_never_raises
     def _settle(self) -> None:
         """Resolve LiveKit's future in the same step in which the request was, not one turn of the loop later."""
         if self._in_flight is not None and self._in_flight[0].done():

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -450,3 +451,30 @@ async def test_a_listener_that_raises_keeps_no_other_event_back() -> None:
     await stream.predict()
     assert len(predictions) == 1
     await stream.aclose()
+
+
+@pytest.mark.parametrize("call", ["predict", "cancel_inference", "flush", "end_input", "aclose"])
+def test_nothing_raises_when_the_loop_is_closed(call: str) -> None:
+    closed = threading.Event()
+
+    class Slow:
+        def predict(self, pcm: np.ndarray) -> float:
+            assert closed.wait(30)
+            return 0.7
+
+    async def talk() -> tuple[TurnDetectorStream, asyncio.Future[TurnDetectionEvent]]:
+        stream = TurnDetector(model=spec(Slow())).stream()
+        stream.push_audio(frame(noise(0.5), 16_000))
+        return stream, stream.predict()
+
+    async def close() -> None:
+        await stream.aclose()
+
+    stream, waiting = asyncio.run(talk())
+    closed.set()
+    if call == "aclose":
+        asyncio.run(close())
+    else:
+        getattr(stream, call)()
+    assert stream.predict().result().end_of_turn_probability == 1.0
+    assert waiting.result().end_of_turn_probability in (0.0, 1.0)
