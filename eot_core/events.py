@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 Source = Literal["cloud", "local", "default"]
 """Who produced a probability: a model behind a WebSocket, a model in this host, or nobody (a default)."""
@@ -56,6 +56,18 @@ class Prediction:
     """Seconds of the model's own work, features included."""
     detection_delay: float = 0.0
     """Seconds from the newest audio in the request to the answer."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a probability is not a finite number between 0 and 1.
+        """
+        for name in ("probability", "backchannel_probability"):
+            value = getattr(self, name)
+            if value is None and name == "backchannel_probability":
+                continue
+            if not isinstance(value, SupportsFloat) or not 0.0 <= float(value) <= 1.0:
+                raise ValueError(f"{name} must be a finite number between 0 and 1, got {value!r}")
 
     @property
     def total_time(self) -> float:

@@ -83,6 +83,17 @@ class Thresholds:
     """Whether the active model tells backchannels at all."""
 
     def __post_init__(self) -> None:
+        """
+        Raises:
+            TypeError: ``model`` or a calibration is of another type.
+            ValueError: an override is out of range, or a key names no language.
+        """
+        if not isinstance(self.model, str):
+            raise TypeError(f"model must be a model's full name, got {type(self.model).__name__}")
+        for name in ("calibration", "reference"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Calibration):
+                raise TypeError(f"{name} must be a Calibration or None, got {type(value).__name__}")
         object.__setattr__(self, "overrides", normalize_overrides(self.overrides, "unlikely_threshold"))
         object.__setattr__(
             self, "backchannel_overrides", normalize_overrides(self.backchannel_overrides, "backchannel_threshold")

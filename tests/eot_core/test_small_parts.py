@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from eot_core import FallbackOptions
+from eot_core import FallbackOptions, Outcome, Prediction
 from eot_core.clock import LoopClock, ManualClock
 from eot_core.emitter import Emitter
 from eot_core.options import check_bool, check_seconds
@@ -106,3 +106,12 @@ class TestOptions:
     def test_positive(self) -> None:
         with pytest.raises(ValueError, match="x must be more than 0 seconds, got 0"):
             check_seconds(0, "x", positive=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1, "0.5", None])
+def test_a_prediction_holds_a_probability(value: object) -> None:
+    with pytest.raises(ValueError, match="probability must be a finite number between 0 and 1"):
+        Prediction(value, Outcome.ANSWERED, None, "m", "local", "r")  # type: ignore[arg-type]
+    if value is not None:
+        with pytest.raises(ValueError, match="backchannel_probability must be a finite number"):
+            Prediction(0.5, Outcome.ANSWERED, None, "m", "local", "r", value)  # type: ignore[arg-type]

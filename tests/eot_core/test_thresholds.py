@@ -169,3 +169,12 @@ class TestValues:
     def test_nothing(self) -> None:
         assert normalize_overrides(None, "x") is None
         assert normalize_overrides({}, "x") is None
+
+
+def test_a_table_is_made_of_a_name_and_calibrations() -> None:
+    with pytest.raises(TypeError, match="model must be a model's full name, got int"):
+        Thresholds(3, MINI)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="calibration must be a Calibration or None, got dict"):
+        Thresholds("m", {"en": 0.5})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="reference must be a Calibration or None, got float"):
+        Thresholds("m", MINI, reference=0.5)  # type: ignore[arg-type]
