@@ -62,6 +62,8 @@ def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
     """
     if isinstance(model, str) and model in (NAME, "v1-mini"):
         return V1_MINI
+    if isinstance(model, ModelSpec):
+        return model
     try:
         return registry.resolve_model(model)
     except ValueError as error:

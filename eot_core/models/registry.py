@@ -43,6 +43,8 @@ def resolve_model(model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
         TypeError: ``model`` is none of the above.
     """
     if isinstance(model, ModelSpec):
+        if model.name == v1_mini.NAME or model.license == v1_mini.LICENSE:
+            raise ModelLicenseError(v1_mini.REFUSAL)
         return model
     if not isinstance(model, str | os.PathLike):
         raise TypeError(f"model must be a name, a path or a ModelSpec, got {type(model).__name__}")

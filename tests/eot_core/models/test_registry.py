@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from eot_core.models import registry
+from eot_core import ModelSpec, TurnDetector
+from eot_core.models import registry, v1_mini
 from eot_core.models.base import ModelLicenseError
 from eot_core.models.eot_open import EOT_OPEN
 from eot_core.models.registry import available_models, resolve_model
@@ -50,3 +51,13 @@ def test_only_installed_models_are_available(monkeypatch: pytest.MonkeyPatch) ->
     assert available_models() == tuple(spec for spec in known if spec.is_available())
     monkeypatch.setattr(registry, "known_models", lambda: (smart_turn_spec(weights="/nowhere/x.onnx"),))
     assert available_models() == ()
+
+
+@pytest.mark.parametrize("changes", [{"name": v1_mini.NAME}, {"name": "mine", "license": v1_mini.LICENSE}])
+def test_a_spec_of_v1_mini_is_refused_as_its_name_is(changes: dict[str, str]) -> None:
+    values = {"name": "mine", "provider": "tests", "license": "none", **changes}
+    spec = ModelSpec(**values, window=1.2, load=lambda: None, default_threshold=0.36)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ModelLicenseError, match="LiveKit Model License"):
+        resolve_model(spec)
+    with pytest.raises(ModelLicenseError, match="LiveKit Model License"):
+        TurnDetector(model=spec)
