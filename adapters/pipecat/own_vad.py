@@ -23,6 +23,8 @@ from pipecat.processors.frame_processor import FrameProcessorSetup
 
 from eot_core.models.base import ModelError
 
+from .channels import mono
+
 _PATIENCE = 0.2
 """Seconds of audio, from the moment in which the aggregator is known to have started, in which another VAD may still
 announce itself. It does so when it starts, so its announcement is on its way by then."""
@@ -84,7 +86,7 @@ class OwnVAD:
     async def process_frame(self, frame: InputAudioRawFrame | VADParamsUpdateFrame) -> None:
         """Hear audio, or take other parameters."""
         if self._controller is not None:
-            await self._controller.process_frame(frame)
+            await self._controller.process_frame(_heard_as(frame))
             return
         if not isinstance(frame, InputAudioRawFrame) or self._failed or self._setup is None:
             return
@@ -98,15 +100,17 @@ class OwnVAD:
 
     async def _start(self, setup: FrameProcessorSetup) -> None:
         kept, self._kept = self._kept, []
-        if self._analyzer is None:
+        if self.automatic:
             from .vad import EOTVADAnalyzer
 
             try:
-                self._analyzer = EOTVADAnalyzer()
+                # Of the audio itself: a transport may have a rate of its own, which the pipeline does not know.
+                self._analyzer = EOTVADAnalyzer(sample_rate=kept[-1].sample_rate)
             except ModelError as error:
                 self._failed = True
                 logger.error(f"the pipeline has no VAD, and ours cannot be loaded: {error}")
                 return
+        assert self._analyzer is not None
         controller = VADController(self._analyzer)
         controller.add_event_handler("on_speech_started", self._on_started)
         controller.add_event_handler("on_speech_stopped", self._on_stopped)
@@ -116,7 +120,7 @@ class OwnVAD:
         await controller.start()
         self._controller = controller
         for frame in kept:
-            await controller.process_frame(frame)
+            await controller.process_frame(_heard_as(frame))
 
     async def _on_started(self, controller: VADController) -> None:
         assert self._analyzer is not None
@@ -133,3 +137,12 @@ class OwnVAD:
 
     async def _on_broadcast(self, controller: VADController, kind: type[Frame], **fields: Any) -> None:
         await self._broadcast(kind, **fields)
+
+
+def _heard_as(frame: InputAudioRawFrame | VADParamsUpdateFrame) -> InputAudioRawFrame | VADParamsUpdateFrame:
+    """Pipecat's VADs take audio for mono, whatever the frame says; stereo would be speech at half its speed."""
+    if not isinstance(frame, InputAudioRawFrame) or frame.num_channels <= 1:
+        return frame
+    audio = mono(frame)
+    heard = audio if isinstance(audio, bytes) else audio.tobytes()
+    return InputAudioRawFrame(audio=heard, sample_rate=frame.sample_rate, num_channels=1)

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+import soxr
 from call import Call, Script, detector, final, sound, stt_metadata
 from loguru import logger
 from pipecat.audio.vad.silero import SileroVADAnalyzer
@@ -73,6 +75,25 @@ async def test_a_bot_with_nothing_else_configured_takes_its_turns_with_the_detec
         assert call.decisions[0].delay == pytest.approx(0.3)
         assert processor.strategy.stt_latency == 0.05
         assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 2), (48_000, 1), (48_000, 2), (8_000, 1)])
+async def test_its_own_vad_hears_the_frames_as_they_are(rate: int, channels: int) -> None:
+    """Stereo, and a rate other than the pipeline's: what the frame says counts."""
+    clock = ManualClock()
+    processor = make(clock)
+    pcm = soxr.resample(np.concatenate((silence(0.5), word(), silence(0.6))), 16_000, rate)
+    step = rate // 50
+    async with Call(clock=clock, before=[processor, ScriptedSTT(["I am ready"])]) as call:
+        call.listen(processor.strategy)
+        for start in range(0, len(pcm) - step + 1, step):
+            audio = np.repeat(pcm[start : start + step], channels).tobytes()
+            await call.send(InputAudioRawFrame(audio=audio, sample_rate=rate, num_channels=channels))
+        await call.until(lambda: call.predictions)
+        await call.advance(0.3)
+        await call.until(lambda: call.turns)
+        (stopped,) = call.sink.of(VADUserStoppedSpeakingFrame)
+        assert stopped.stop_secs == pytest.approx(0.27, abs=0.03)
 
 
 async def test_unlikely_turns_of_an_aggregator_that_is_not_configured() -> None:
