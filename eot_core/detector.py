@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
@@ -118,6 +119,7 @@ class TurnDetector(Observable):
         self._emitter = Emitter()
         self._warned: set[str] = set()
         self._streams: weakref.WeakSet[DetectorStream] = weakref.WeakSet()
+        self._streams_lock = threading.Lock()  # each stream may be on a loop, and in a thread, of its own
         self._overrides = normalize_overrides(unlikely_threshold, "unlikely_threshold")
         self._backchannel_overrides = normalize_overrides(backchannel_threshold, "backchannel_threshold")
         self._prediction_timeout = check_seconds(prediction_timeout, "prediction_timeout", positive=True)
@@ -274,7 +276,8 @@ class TurnDetector(Observable):
             prediction_timeout=self._prediction_timeout,
             parent=self._emitter,
         )
-        self._streams.add(stream)
+        with self._streams_lock:
+            self._streams.add(stream)
         return stream
 
     def update_options(
@@ -294,7 +297,9 @@ class TurnDetector(Observable):
             self._overrides = overrides
         if backchannel_threshold is not None:
             self._backchannel_overrides = backchannel_overrides
-        for stream in list(self._streams):
+        with self._streams_lock:
+            streams = list(self._streams)
+        for stream in streams:
             stream.update_options(unlikely_threshold=unlikely_threshold, backchannel_threshold=backchannel_threshold)
         self._warn_overrides(overrides, backchannel_overrides)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from typing import cast
 
@@ -18,4 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in (replay, bench, tune, console, serve, doctor):
         command.add_parser(commands)
     args = parser.parse_args(argv)
-    return cast(int, args.run(args))
+    try:
+        code = cast(int, args.run(args))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at exit
+        return 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,25 @@ def test_available_models() -> None:
 async def test_a_user_s_onnx_by_path(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing\.onnx"):
         TurnDetector(model=tmp_path / "nothing.onnx")
+
+
+def test_options_may_change_while_another_thread_opens_streams() -> None:
+    """Workers run each conversation on a loop, and in a thread, of its own."""
+    detector = TurnDetector(model=fake_spec())
+    over = threading.Event()
+
+    async def converse() -> None:
+        for _ in range(1_000):
+            await detector.stream().aclose()
+
+    def run() -> None:
+        asyncio.run(converse())
+        over.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        while not over.is_set():
+            detector.update_options(unlikely_threshold=0.4)
+    finally:
+        thread.join()

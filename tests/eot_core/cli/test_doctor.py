@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import pytest
 
@@ -78,3 +80,19 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
         main([])
     assert raised.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
+
+
+def test_whoever_reads_the_output_may_stop_reading() -> None:
+    """As in ``eot doctor | head -1``."""
+    command = "from eot_core.cli import main; import sys; sys.stdin.readline(); sys.exit(main(['doctor']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 1
