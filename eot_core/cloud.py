@@ -92,6 +92,8 @@ def check_url(url: Any, name: str = "base_url") -> str:
         raise ValueError(f"{name} is not a URL: write it as https://host/path") from None
     if parts.username or parts.password:
         raise ValueError(f"{name} must not hold credentials: pass api_key and api_secret")
+    if parts.query or parts.fragment:
+        raise ValueError(f'{name} must not have a query or a fragment: "/eot" is appended to it')
     if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
         raise ValueError(f"{name} must begin with ws://, wss://, http:// or https:// and name a host, got {url!r}")
     return url

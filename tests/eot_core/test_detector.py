@@ -99,6 +99,8 @@ class TestChoice:
         ({"fallback": {}}, "fallback must be FallbackOptions, got dict"),
         ({"fallback": FallbackOptions(), "local_fallback": False}, "set both to the same"),
         ({"base_url": "gateway"}, "base_url must begin with ws://"),
+        ({"base_url": "https://gateway.example/v1?region=eu"}, "base_url must not have a query or a fragment"),
+        ({"base_url": "https://gateway.example/v1#eot"}, "base_url must not have a query or a fragment"),
         ({"connect_timeout": -1}, "connect_timeout must be"),
         ({"unlikely_threshold": np.array([0.1, 0.2])}, "unlikely_threshold must be a number between 0 and 1"),
         ({"api_key": 5}, "api_key must be a string, got int"),
