@@ -211,6 +211,11 @@ class TurnDetector(Observable):
         return self._prediction_timeout
 
     @property
+    def endpointing(self) -> EndpointingOptions | None:
+        """The delays that were given; None: the operating point's, or the framework's own."""
+        return self._endpointing
+
+    @property
     def clock(self) -> Clock | None:
         """The clock given; None for the event loop's."""
         return self._clock

@@ -70,7 +70,7 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
             raise TypeError(f"detector must be an eot_core.TurnDetector, got {type(detector).__name__}")
         forward_core_log()
         self._detector = detector if detector is not None else TurnDetector()
-        self._endpointer = Endpointer(endpointing)
+        self._endpointer = Endpointer(endpointing or self._detector.endpointing)
         self._judge = Judge(type(self).__name__, self._endpointer, follows_detector=endpointing is None)
         self._language = language
         self._vad_stop_secs = check_seconds(vad_stop_secs, "vad_stop_secs")

@@ -104,7 +104,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             raise TypeError(f"endpointing must be EndpointingOptions, got {type(endpointing).__name__}")
         forward_core_log()
         self._detector = detector if detector is not None else TurnDetector()
-        self._endpointer = Endpointer(endpointing)
+        self._endpointer = Endpointer(endpointing or self._detector.endpointing)
         self._judge = Judge(self.name, self._endpointer, follows_detector=endpointing is None)
         self._wait_for_transcript = check_bool(wait_for_transcript, "wait_for_transcript")
         self._given_clock = clock
@@ -183,6 +183,11 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
     async def setup(self, setup: FrameProcessorSetup) -> None:
         """Open a stream of the detector. May follow :meth:`cleanup`."""
         await super().setup(setup)
+        if self.active:
+            logger.warning(
+                f"{self}: a second user aggregator takes this strategy on, and all audio is heard twice: put one "
+                "aggregator before the branches of a ParallelPipeline, or give each a strategy of its own"
+            )
         await self._close()
         self._was_set_up = True
         self._clock = self._given_clock or LoopClock(asyncio.get_running_loop())

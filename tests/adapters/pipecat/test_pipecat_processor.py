@@ -29,16 +29,17 @@ from pipecat.frames.frames import (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
-from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator, LLMUserAggregatorParams
 from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.tests.utils import run_test
 from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserTurnStrategies
 from pipecat_speech import frames, silence, word
 
-from adapters.pipecat import EOTVADAnalyzer, TurnDetectorProcessor
+from adapters.pipecat import EOTVADAnalyzer, TurnDetectorAnalyzer, TurnDetectorProcessor
 from adapters.pipecat.scripted import ScriptedSTT
-from eot_core import EndpointingOptions
+from eot_core import EndpointingOptions, TurnDetector
 from eot_core.clock import ManualClock
 from eot_core.events import DecisionReason
 
@@ -404,3 +405,21 @@ def test_bad_arguments_are_named(options: dict[str, Any], error: type[Exception]
 def test_a_max_delay_that_pipecat_would_not_wait_for_is_warned_of(log: list[str]) -> None:
     TurnDetectorProcessor(model="smart-turn", endpointing=EndpointingOptions(max_delay=6.0))
     assert any("user_turn_stop_timeout" in line for line in log)
+
+
+def test_delays_of_the_detectors_own_are_in_force_from_the_start(log: list[str]) -> None:
+    own = TurnDetector(model="smart-turn", endpointing=EndpointingOptions(min_delay=0.4, max_delay=6.0))
+    processor = TurnDetectorProcessor(detector=own, emit_turn_frames=True)
+    assert processor.strategy.endpointing == own.endpointing
+    assert processor._user_turn_controller._user_turn_stop_timeout > 6.0
+    assert any("user_turn_stop_timeout" in line for line in log)
+    assert TurnDetectorAnalyzer(detector=own).params.max_delay == 6.0
+
+
+async def test_two_aggregators_are_one_too_many(log: list[str]) -> None:
+    clock = ManualClock()
+    second = LLMUserAggregator(LLMContext())
+    async with Call(clock=clock, before=[make(clock)], after=[second]) as call:
+        await call.settle()
+    (line,) = [line for line in log if line.startswith("WARNING")]
+    assert "a second user aggregator" in line
