@@ -60,6 +60,17 @@ class SideBySide:
         for pair in zip_longest(*columns):
             time = next(row.time for row in pair if row is not None)
             print(f"{time:7.2f}  " + "".join(f"{_cell(row):<44}" for row in pair).rstrip(), file=self._out)
+        if any(_differ(pair) for pair in zip_longest(*columns)):
+            print(
+                "\nWhere p differs: LiveKit's console plays the recording at 24 kHz, whatever its own rate, and cuts it\n"
+                "into frames elsewhere. `make parity` gives both frameworks the same samples.",
+                file=self._out,
+            )
+
+
+def _differ(rows: Sequence[PauseRow | None]) -> bool:
+    """Whether the probabilities, as they are printed, do."""
+    return len({_number(row.probability) for row in rows if row is not None}) > 1
 
 
 def _cell(row: PauseRow | None) -> str:

@@ -157,6 +157,21 @@ def test_side_by_side() -> None:
     assert lines[3].split() == ["2.00", "0.90", "0.50", "turn", "ended", "0.30", "-"]
 
 
+def test_side_by_side_explains_why_probabilities_differ() -> None:
+    import io
+
+    from eot_core.cli.table import SideBySide
+
+    def printed(*probabilities: float) -> str:
+        out = io.StringIO()
+        rows = [PauseRow(2.0, None, p, 0.5, "turn_ended", 0.3, "m", "local") for p in probabilities]
+        SideBySide(out).print({"livekit": rows[:1], "pipecat": rows[1:]})
+        return out.getvalue()
+
+    assert "24 kHz" in printed(0.72, 0.91)
+    assert "24 kHz" not in printed(0.911, 0.912)
+
+
 def test_the_table_says_what_was_said() -> None:
     import io
 
