@@ -20,6 +20,7 @@ from eot_core import EndpointingOptions, FallbackOptions, ModelSpec, OperatingPo
 from eot_core.cloud import DEFAULT_CONNECT_TIMEOUT
 from eot_core.detector import DEFAULT_PREDICTION_TIMEOUT
 from eot_core.emitter import EVENTS
+from eot_core.options import check_seconds
 
 from .core import Core, with_retries
 from .stream import TurnDetectorStream
@@ -106,6 +107,8 @@ class TurnDetector(inference.TurnDetector):
         """
         session = _checked(http_session, "http_session", aiohttp.ClientSession)
         connection = _checked(conn_options, "conn_options", APIConnectOptions)
+        if connection is not None:
+            check_seconds(connection.timeout, "conn_options.timeout", positive=True)
         may_fall_back = _given(local_fallback, True)
         finer_points = _given(fallback, None)
         if finer_points is None and connection is not None and isinstance(may_fall_back, bool):

@@ -72,9 +72,13 @@ class Gateway:
             raise ValueError("keys must have at least one API key with its secret: without any, nobody may connect")
         credentials = [Credentials(key, secret) for key, secret in keys.items()]
         self._keys = {each.api_key: each.api_secret for each in credentials}
-        if base_path and (not base_path.startswith("/") or any(c in "{}?# " for c in base_path)):
+        if not isinstance(base_path, str) or (
+            base_path and (not base_path.startswith("/") or any(c in "{}?# " for c in base_path))
+        ):
             raise ValueError(f"base_path must begin with '/' and be a plain path, got {base_path!r}")
         self.base_path = base_path.rstrip("/")
+        if limits is not None and not isinstance(limits, GatewayLimits):
+            raise TypeError(f"limits must be GatewayLimits, got {type(limits).__name__}")
         self.limits = limits or GatewayLimits()
         self._custom_transport = make_transport
         self._clock = clock

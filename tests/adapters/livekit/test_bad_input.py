@@ -53,7 +53,11 @@ from eot_core import FallbackOptions
             ValueError,
             "model 'v9' is unknown",
         ),
-        ({"conn_options": APIConnectOptions(timeout=0)}, ValueError, "connect_timeout must be more than 0 seconds"),
+        (
+            {"conn_options": APIConnectOptions(timeout=0)},
+            ValueError,
+            "conn_options.timeout must be more than 0 seconds",
+        ),
     ],
 )
 def test_detector(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

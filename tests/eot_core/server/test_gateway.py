@@ -246,13 +246,15 @@ def test_v1_mini_is_refused_as_a_spec() -> None:
         ({"keys": {"": "secret"}}, "api_key"),
         ({"keys": {"key": ""}}, "api_secret"),
         ({"keys": KEYS, "base_path": "v1"}, "base_path"),
+        ({"keys": KEYS, "base_path": 1}, "base_path"),
+        ({"keys": KEYS, "limits": 5}, "limits must be GatewayLimits, got int"),
         ({"keys": KEYS, "base_path": "/{x}"}, "base_path"),
         ({"keys": KEYS, "model": "no-such-model"}, "no-such-model"),
         ({"keys": KEYS, "model": scripted(default_threshold=0.0)[0]}, "default threshold of scripted is 0"),
     ],
 )
 def test_arguments_are_checked(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         Gateway(**options)
 
 
