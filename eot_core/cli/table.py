@@ -62,8 +62,8 @@ class SideBySide:
             print(f"{time:7.2f}  " + "".join(f"{_cell(row):<44}" for row in pair).rstrip(), file=self._out)
         if any(_differ(pair) for pair in zip_longest(*columns)):
             print(
-                "\nWhere p differs: LiveKit's console plays the recording at 24 kHz, whatever its own rate, and cuts it\n"
-                "into frames elsewhere. `make parity` gives both frameworks the same samples.",
+                "\nWhere p differs: LiveKit's console plays the recording at 24 kHz, whatever its own rate, and cuts\n"
+                "it into frames elsewhere. `make parity` gives both frameworks the same samples.",
                 file=self._out,
             )
 
