@@ -25,6 +25,7 @@ from pipecat.frames.frames import (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
+from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat.turns.user_turn_processor import UserTurnProcessor
 from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserTurnStrategies
@@ -144,7 +145,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
         await self._pass(frame, direction)
         match frame:
             case StartFrame():
-                await self._announce()
+                await self._announce(realtime=self._realtime_was_chosen())
             case EndFrame() | CancelFrame():
                 if self._own_vad is not None:
                     await self._own_vad.stop()
@@ -173,6 +174,16 @@ class TurnDetectorProcessor(UserTurnProcessor):
         else:
             await FrameProcessor.process_frame(self, frame, direction)
             await self.push_frame(frame, direction)
+
+    def _realtime_was_chosen(self) -> bool:
+        """Whether the application made the aggregator one for a realtime service (``realtime_service_mode=True``).
+
+        It stopped waiting for transcripts when it was made, in strategies that ours take the place of.
+        """
+        at = self.next
+        while at is not None and not isinstance(at, LLMUserAggregator):
+            at = at.next
+        return getattr(at, "_realtime_service_mode", None) is True
 
     async def _announce(self, *, realtime: bool = False) -> None:
         strategies = _Follow() if self._emits else self._strategies

@@ -30,7 +30,11 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.processors.aggregators.llm_context import LLMContext
-from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator, LLMUserAggregatorParams
+from pipecat.processors.aggregators.llm_response_universal import (
+    LLMContextAggregatorPair,
+    LLMUserAggregator,
+    LLMUserAggregatorParams,
+)
 from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.tests.utils import run_test
@@ -354,6 +358,18 @@ async def test_a_realtime_service_without_transcripts(
         await call.utter()
         await call.advance(0.2)
         await call.until(lambda: call.turns)
+
+
+@pytest.mark.parametrize(("chosen", "waits"), [(True, False), (False, True), (None, True)])
+async def test_realtime_mode_that_the_application_chose(chosen: bool | None, waits: bool) -> None:
+    """No service says that it is one: the aggregator alone knows."""
+    clock = ManualClock()
+    processor = make(clock, vad_analyzer=None)
+    pair = LLMContextAggregatorPair(LLMContext(), realtime_service_mode=chosen)
+    async with Call(clock=clock, before=[processor, pair.user()], aggregator=False) as call:
+        await call.until(lambda: processor.strategy.active)
+        await call.settle()
+        assert processor.strategy.wait_for_transcript is waits
 
 
 async def test_two_that_emit_are_one_too_many(log: list[str]) -> None:
