@@ -76,6 +76,11 @@ class OwnVAD:
             await self._broadcast(VADUserStoppedSpeakingFrame, stop_secs=0.0)
         await self.cleanup()
 
+    async def say_again(self) -> None:
+        """Report the speech that is going on once more: an aggregator that was muted did not hear when it began."""
+        if self._speaking and self._analyzer is not None:
+            await self._broadcast(VADUserStartedSpeakingFrame, start_secs=self._analyzer.params.start_secs)
+
     async def cleanup(self) -> None:
         """Release the VAD and its thread."""
         self._kept.clear()

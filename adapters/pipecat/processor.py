@@ -21,6 +21,7 @@ from pipecat.frames.frames import (
     StartFrame,
     STTMetadataFrame,
     TranscriptionFrame,
+    UserMuteStoppedFrame,
     VADParamsUpdateFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
@@ -160,6 +161,9 @@ class TurnDetectorProcessor(UserTurnProcessor):
                 await self._insist(frame)
             case SpeechControlParamsFrame(vad_params=params) if params is not None:
                 await self._yield_vad()
+            case UserMuteStoppedFrame():
+                if self._own_vad is not None:
+                    await self._own_vad.say_again()
             case VADUserStartedSpeakingFrame() | VADUserStoppedSpeakingFrame():
                 await self._yield_vad()
                 self._check_adopted()

@@ -38,6 +38,7 @@ from pipecat.processors.aggregators.llm_response_universal import (
 from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.tests.utils import run_test
+from pipecat.turns.user_mute import BaseUserMuteStrategy
 from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserTurnStrategies
 from pipecat_speech import frames, silence, word
 
@@ -225,6 +226,33 @@ async def test_a_vad_of_the_users_own_is_run_here_at_once() -> None:
         assert len([f for f in call.sink.of(SpeechControlParamsFrame) if f.vad_params]) == 2
         await call.send(*frames(silence(0.5), word(), silence(0.6)))
         assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+
+
+class _Mute(BaseUserMuteStrategy):
+    on = True
+
+    async def process_frame(self, frame: Frame) -> bool:
+        await super().process_frame(frame)
+        return self.on
+
+
+async def test_a_user_who_speaks_when_the_mute_ends_is_not_cut_off() -> None:
+    """The aggregator did not hear of the start; what is written meanwhile must not pass for all that was said."""
+    clock, mute = ManualClock(), _Mute()
+    params = LLMUserAggregatorParams(user_mute_strategies=[mute])
+    async with Call(clock=clock, params=params, before=[make(clock)]) as call:
+        speech = frames(silence(0.5), word(), silence(0.6))
+        await call.send(*speech[:45])
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 0
+        mute.on = False
+        await call.send(*speech[45:46])
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+        await call.send(final("I am", finalized=True))
+        await call.advance(1.0)
+        assert call.turns == []
+        await call.send(*speech[46:])
+        await call.advance(0.3)
+        await call.until(lambda: call.turns)
 
 
 async def test_no_vad_on_this_machine(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
