@@ -89,7 +89,8 @@ def _choice() -> Iterator[str]:
         yield f"  chosen elsewhere:          {DEFAULT_LOCAL_MODEL}"
     yield f"  because: {selection.reason}"
     for name in _VARIABLES:
-        yield f"  {name:<30} {'set' if os.environ.get(name) else 'not set'}"
+        value = os.environ.get(name)
+        yield f"  {name:<30} {'not set' if value is None else 'set' if value else 'set, empty'}"
 
 
 def _models() -> Iterator[str]:

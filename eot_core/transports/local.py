@@ -161,7 +161,8 @@ class LocalTransport:
         if failure.error is not None and reason not in self._complained:
             self._complained.add(reason)
             cause = failure.error.__cause__ if unavailable else failure.error
-            logger.warning("%s: %s", self._handle.spec.name, reason, exc_info=cause)
+            # The session warns, once for each stream; here is what lies behind it.
+            logger.info("%s: %s", self._handle.spec.name, reason, exc_info=cause)
         return reason
 
 

@@ -243,7 +243,9 @@ class WebSocketTransport:
         given = self._options.http_session
         session = given() if callable(given) else given
         if session is None:
-            session = own = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+            session = own = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None), trace_configs=[_no_redirects()]
+            )
         try:
             self._connecting = True
             try:
@@ -406,6 +408,18 @@ class WebSocketTransport:
                 inference_time=work,
             ),
         )
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """A gateway is where the user said. aiohttp follows redirects, and takes all headers but Authorization along."""
+    import aiohttp
+
+    async def refuse(session: object, context: object, params: aiohttp.TraceRequestRedirectParams) -> None:
+        raise _Failure(f"http_{params.response.status}", retryable=False)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_redirect.append(refuse)
+    return config
 
 
 def eot_url(base_url: str) -> str:

@@ -393,3 +393,21 @@ async def test_a_model_that_cannot_be_loaded_is_tried_again_next_turn() -> None:
     assert reasons[-1] is None
     assert "pip install something" in str(reasons[0])
     await stream.aclose()
+
+
+async def test_no_local_model_to_be_had_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    from eot_core.models.base import ModelNotInstalledError
+
+    def load() -> FakeModel:
+        raise ModelNotInstalledError("pip install something")
+
+    with caplog.at_level(logging.INFO, "eot_core"):
+        stream = TurnDetector(model=fake_spec(load=load)).stream()
+        for _ in range(3):
+            stream.push_audio(NOISE)
+            assert (await stream.predict()).probability == 1.0
+            stream.flush()
+        await stream.aclose()
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert "pip install something" in warnings[0]

@@ -287,6 +287,7 @@ async def test_nonsense_is_passed_on_for_the_session_to_judge(scheduler: Inferen
 async def test_a_model_that_throws(
     scheduler: InferenceScheduler, answer: object, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "eot_core.transports.local")
     model = FakeModel()
     transport = LocalTransport(handle_of(model), scheduler=scheduler)
     sink = await opened(transport)
@@ -314,7 +315,7 @@ async def test_a_model_that_cannot_be_loaded_and_then_can(
 
     transport = LocalTransport(handle_of(load), scheduler=scheduler)
     sink = Sink()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO, "eot_core.transports.local"):
         transport.open(sink)
         while not scheduler._idle:  # the warm-up has failed
             threading.Event().wait(0.001)

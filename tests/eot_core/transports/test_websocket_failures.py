@@ -357,3 +357,24 @@ async def test_a_connection_that_breaks_while_something_is_sent() -> None:
         broken.set()
     assert sink.failures[0][0] in {"connection_lost", "connection_closed_1006"}
     assert sink.failures[0][1]
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """aiohttp would take all headers but Authorization along, to wherever the far end says."""
+    asked_elsewhere = []
+
+    async def elsewhere(connection: Connection) -> None:
+        asked_elsewhere.append(True)
+        await connection.accept()
+
+    async with FarEnd(elsewhere) as other:
+
+        async def redirect(connection: Connection) -> None:
+            location = other.url.replace("ws", "http", 1) + "/eot"
+            head = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+            await connection.raw(head.encode())
+
+        async with FarEnd(redirect) as far, opened(far.url) as (_, sink):
+            await eventually(lambda: sink.failures)
+            assert sink.failures == [("http_302", False)]
+    assert not asked_elsewhere
