@@ -192,3 +192,9 @@ class Gateway:
     def seconds(self) -> float:
         """Of audio received."""
         return sum(len(event.pcm) for event in self.received if isinstance(event, InputAudio)) / 32_000
+
+
+def credentials(gateway: Gateway | str) -> dict[str, Any]:
+    """What a detector needs to be given to connect there."""
+    url = gateway if isinstance(gateway, str) else gateway.url
+    return {"base_url": url, "api_key": "key", "api_secret": "s" * 32}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession, inference, llm, telemetry
 from livekit.agents.metrics import EOTModelUsage
 from livekit.agents.voice.turn import TurnHandlingOptions
-from livekit_kit import Microphone, frame, noise, session, until, utterance
+from livekit_kit import Gateway, Microphone, credentials, frame, noise, session, until, utterance
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -18,7 +19,7 @@ from silent_realtime import SilentRealtimeSession
 
 from adapters.livekit import VAD, TurnDetector
 from adapters.livekit.mini import V1_MINI
-from eot_core import available_models
+from eot_core import BackchannelOpportunity, available_models
 
 needs_smart_turn = pytest.mark.skipif(
     "smart-turn-v3.2" not in [spec.name for spec in available_models()], reason="pipecat-ai is not installed"
@@ -231,3 +232,23 @@ class SpeechToSpeech(llm.RealtimeModel):
 
     async def aclose(self) -> None:
         pass
+
+
+async def test_a_backchannel_reaches_livekits_own_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the cloud tells them; LiveKit does nothing with the opportunity yet, but this is where it will."""
+    reached: list[Any] = []
+    activity = "livekit.agents.voice.agent_activity.AgentActivity.on_agent_backchannel_opportunity"
+    monkeypatch.setattr(activity, lambda self, event: reached.append(event))
+    gateway = Gateway()
+    gateway.calibration = replace(gateway.calibration, default_backchannel_threshold=0.3)
+    gateway.backchannel = 0.8
+    async with gateway.running():
+        detector = TurnDetector(**credentials(gateway))
+        told: list[BackchannelOpportunity] = []
+        detector.on("backchannel_opportunity", told.append)
+        async with session(vad=VAD(), turn_detection=detector, max_endpointing_delay=1.0) as (running, microphone):
+            await _take_a_turn(running, microphone)
+    assert [round(event.probability, 3) for event in reached] == [0.8] * len(told)
+    assert reached
+    assert reached[0].threshold == pytest.approx(0.3)
+    assert reached[0].language == "en"

@@ -12,15 +12,10 @@ import pytest
 from livekit.agents import APIConnectOptions, LanguageCode
 from livekit.agents.metrics import EOTInferenceMetrics
 from livekit.agents.utils import http_context
-from livekit_kit import Gateway, frame, noise, until
+from livekit_kit import Gateway, credentials, frame, noise, until
 
 from adapters.livekit import TurnDetector
 from eot_core import BackchannelOpportunity, FallbackOccurred, FallbackOptions
-
-
-def credentials(gateway: Gateway | str) -> dict[str, Any]:
-    url = gateway if isinstance(gateway, str) else gateway.url
-    return {"base_url": url, "api_key": "key", "api_secret": "s" * 32}
 
 
 def closed_port() -> str:
