@@ -22,6 +22,7 @@ from ..clock import Clock, TimerHandle
 from ..cloud import CloudOptions
 from ..models.base import SAMPLE_RATE, PcmArray
 from .base import Answer, InferenceRequest, TransportSink
+from .failures import ConnectionFailure, no_redirects
 
 if TYPE_CHECKING:
     import aiohttp
@@ -39,9 +40,6 @@ HEARTBEAT = 20.0
 """Seconds between pings; a connection that answers none for half as long is dead."""
 GOODBYE = 1.0
 """Seconds that a clean close may take."""
-
-_LASTING_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009, 1010)
-"""Close codes that another try does not cure (RFC 6455, section 7.4.1): this end is what the far end objects to."""
 
 _TOKEN = re.compile(r"eyJ[\w.-]+")
 """A JWT, whole or cut off."""
@@ -69,15 +67,6 @@ class _Flush:
 
 
 _Item = _Audio | _Start | _Stop | _Flush
-
-
-class _Failure(Exception):
-    """The connection is over. ``reason`` holds no secrets."""
-
-    def __init__(self, reason: str, *, retryable: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retryable = retryable
 
 
 class WebSocketTransport:
@@ -189,7 +178,7 @@ class WebSocketTransport:
         if self._backlog <= bound:
             return
         if self._connected:
-            self._report_failure(_Failure("send_stalled", retryable=True))
+            self._report_failure(ConnectionFailure("send_stalled", retryable=True))
         else:
             self._drop_oldest_audio(bound)
 
@@ -208,7 +197,7 @@ class WebSocketTransport:
     def _on_timeout(self) -> None:
         """No session_created in time: whoever holds the far end may hold it for ever."""
         self._timer = None
-        self._report_failure(_Failure("connect_timeout", retryable=True))
+        self._report_failure(ConnectionFailure("connect_timeout", retryable=True))
         if self._task is not None:
             self._task.cancel()
 
@@ -220,15 +209,15 @@ class WebSocketTransport:
     async def _run(self) -> None:
         try:
             await self._converse()
-        except _Failure as failure:
+        except ConnectionFailure as failure:
             self._report_failure(failure)
         except Exception as error:
             logger.exception("the connection to the turn detector broke")
-            self._report_failure(_Failure(f"transport_error: {type(error).__name__}", retryable=False))
+            self._report_failure(ConnectionFailure(f"transport_error: {type(error).__name__}", retryable=False))
         finally:
             self._cancel_timer()
 
-    def _report_failure(self, failure: _Failure) -> None:
+    def _report_failure(self, failure: ConnectionFailure) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
             logger.debug("the connection to the turn detector failed: %s", failure.reason)
@@ -244,7 +233,7 @@ class WebSocketTransport:
         session = given() if callable(given) else given
         if session is None:
             session = own = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None), trace_configs=[_no_redirects()]
+                timeout=aiohttp.ClientTimeout(total=None), trace_configs=[no_redirects()]
             )
         try:
             self._connecting = True
@@ -257,7 +246,7 @@ class WebSocketTransport:
             self._connected = True
             try:
                 await self._exchange(ws, ClientProtocol())
-            except _Failure as failure:
+            except ConnectionFailure as failure:
                 self._report_failure(failure)  # at once: closing may take a second
             finally:
                 self._connected = False
@@ -292,7 +281,7 @@ class WebSocketTransport:
             )
         except (aiohttp.ClientError, OSError, ssl_module.SSLError, ValueError) as error:
             # From None: what aiohttp's errors hold includes the request's headers.
-            raise _connection_failure(error) from None
+            raise ConnectionFailure.of(error) from None
 
     async def _exchange(self, ws: aiohttp.ClientWebSocketResponse, protocol: ClientProtocol) -> None:
         greeting = protocol.session_create(sample_rate=self._options.sample_rate, created_at=self._wall_clock())
@@ -325,7 +314,7 @@ class WebSocketTransport:
             await ws.send_bytes(protocol.session_close(created_at=self._wall_clock()))
         except (ConnectionError, aiohttp.ClientError):
             if not self._closing:
-                raise _Failure("connection_lost", retryable=True) from None
+                raise ConnectionFailure("connection_lost", retryable=True) from None
 
     def _encode(self, item: _Item, protocol: ClientProtocol) -> bytes:
         now = self._wall_clock()
@@ -353,12 +342,12 @@ class WebSocketTransport:
             if message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
                 self._read(message.data, protocol)
             elif message.type is aiohttp.WSMsgType.ERROR:
-                raise _Failure("connection_lost", retryable=True)
+                raise ConnectionFailure("connection_lost", retryable=True)
             elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
                 if self._closing:
                     return
                 code = ws.close_code if ws.close_code is not None else 1006
-                raise _Failure(f"connection_closed_{code}", retryable=code not in _LASTING_CLOSE_CODES)
+                raise ConnectionFailure.closed(code)
 
     def _read(self, data: bytes | str, protocol: ClientProtocol) -> None:
         from ..protocol import EotPrediction, ErrorCode, ProtocolError, ServerError, SessionClosed, SessionCreated
@@ -375,14 +364,14 @@ class WebSocketTransport:
                 case ServerError(_, code):
                     text = self._without_secrets(event.message)
                     logger.debug("the turn detector's server reported error %d: %s", code, text)
-                    raise _Failure(f"error_{code}", retryable=code == 429 or code >= 500)
+                    raise ConnectionFailure(f"error_{code}", retryable=code == 429 or code >= 500)
                 case SessionClosed():
-                    raise _Failure("session_closed", retryable=True)
+                    raise ConnectionFailure("session_closed", retryable=True)
                 case ProtocolError(ErrorCode.UNUSABLE_THRESHOLDS):
-                    raise _Failure("invalid_thresholds", retryable=False)
+                    raise ConnectionFailure("invalid_thresholds", retryable=False)
                 case ProtocolError(code, text):
                     logger.debug("the turn detector's server broke the protocol: %s", text)
-                    raise _Failure(f"protocol_{code}", retryable=False)
+                    raise ConnectionFailure(f"protocol_{code}", retryable=False)
 
     def _without_secrets(self, text: str) -> str:
         """What a far end wrote, which may quote our own handshake."""
@@ -410,37 +399,9 @@ class WebSocketTransport:
         )
 
 
-def _no_redirects() -> aiohttp.TraceConfig:
-    """A gateway is where the user said. aiohttp follows redirects, and takes all headers but Authorization along."""
-    import aiohttp
-
-    async def refuse(session: object, context: object, params: aiohttp.TraceRequestRedirectParams) -> None:
-        raise _Failure(f"http_{params.response.status}", retryable=False)
-
-    config = aiohttp.TraceConfig()
-    config.on_request_redirect.append(refuse)
-    return config
-
-
 def eot_url(base_url: str) -> str:
     """Where to connect: ``http`` becomes ``ws``, and "/eot" is appended."""
     url = base_url.rstrip("/")
     if url.startswith(("http://", "https://")):
         url = "ws" + url[4:]
     return f"{url}/eot"
-
-
-def _connection_failure(error: Exception) -> _Failure:
-    import aiohttp
-
-    if isinstance(error, aiohttp.WSServerHandshakeError | aiohttp.ClientResponseError):
-        return _Failure(f"http_{error.status}", retryable=error.status in (408, 425, 429) or error.status >= 500)
-    if isinstance(error, aiohttp.ClientSSLError | ssl_module.SSLError):
-        return _Failure("tls_error", retryable=False)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return _Failure("dns_error", retryable=True)
-    if isinstance(error, aiohttp.ClientConnectorError | ConnectionRefusedError):
-        return _Failure("connect_error", retryable=True)
-    if isinstance(error, aiohttp.InvalidURL | ValueError):
-        return _Failure("invalid_url", retryable=False)
-    return _Failure("connection_lost", retryable=True)
