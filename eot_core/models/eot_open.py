@@ -21,7 +21,7 @@ import numpy as np
 
 from . import graph, smart_turn
 from .base import Model, ModelSpec, PcmArray
-from .eot_open_head import Head, read_head
+from .eot_open_head import Head, Vector, read_head
 from .graph_cache import cache_file, cached_graph
 from .session import OnnxSession, shared_session
 from .weights import packaged_weights
@@ -39,12 +39,21 @@ class EotOpen:
         self._head = head
         self._tensors = head.tensors
 
-    def predict(self, pcm: PcmArray) -> float:
-        """Probability that the turn has ended; ``pcm``: int16 mono at 16 kHz, shape (n,), the newest window counts."""
+    @property
+    def head(self) -> Head:
+        """The head of the package."""
+        return self._head
+
+    def features(self, pcm: PcmArray) -> Vector:
+        """What the head sees of ``pcm``: float32, shape (n,). All the work of a prediction is in here."""
         waveform = pcm.astype(np.float32) / 32768.0
         features = log_mel(waveform, window=self._head.window)[np.newaxis]
         values = self._session.run(self._tensors, {graph.INPUT: features})
-        return self._head.probability({name: value[0] for name, value in zip(self._tensors, values, strict=True)})
+        return self._head.features({name: value[0] for name, value in zip(self._tensors, values, strict=True)})
+
+    def predict(self, pcm: PcmArray) -> float:
+        """Probability that the turn has ended; ``pcm``: int16 mono at 16 kHz, shape (n,), the newest window counts."""
+        return self._head.score(self.features(pcm))
 
 
 @cache

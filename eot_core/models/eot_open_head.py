@@ -77,14 +77,25 @@ class Head:
         """What the encoder must give, each once."""
         return tuple(dict.fromkeys(item.tensor for item in self.inputs))
 
+    def features(self, outputs: Mapping[str, npt.NDArray[np.float32]]) -> Vector:
+        """What the head sees, shape (n,), from the encoder's tensors for one item, without the batch axis."""
+        return np.concatenate([item.of(outputs[item.tensor]) for item in self.inputs])
+
+    def score(self, features: Vector) -> float:
+        """Probability that the turn has ended, from :meth:`features`. NaN where there is any in them."""
+        return sigmoid(float(self.weights @ features) + self.bias)
+
     def probability(self, outputs: Mapping[str, npt.NDArray[np.float32]]) -> float:
         """Probability that the turn has ended, from the encoder's tensors for one item, without the batch axis.
 
         NaN where the encoder gave any.
         """
-        features = np.concatenate([item.of(outputs[item.tensor]) for item in self.inputs])
-        logit = float(self.weights @ features) + self.bias
-        return 0.5 + 0.5 * math.tanh(logit / 2.0)  # the sigmoid, without its overflow
+        return self.score(self.features(outputs))
+
+
+def sigmoid(logit: float) -> float:
+    """Without the overflow of the usual way to write it."""
+    return 0.5 + 0.5 * math.tanh(logit / 2.0)
 
 
 def read_head(path: Path, *, encoder_sha256: str) -> Head:
