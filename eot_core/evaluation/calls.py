@@ -33,7 +33,7 @@ def call_items(row: Mapping[str, Any], folder: Path, default_split: str | None =
         ItemError: a field is missing or makes no sense.
     """
     speech, channels = row["speech"], row["channels"]
-    if not isinstance(channels, list | tuple) or len(channels) < 2:
+    if not isinstance(channels, list | tuple) or len(channels) < 2 or not all(isinstance(c, str) for c in channels):
         raise ItemError(f"channels must name the two speakers, caller first, got {channels!r}")
     missing = [c for c in channels[:2] if not isinstance(speech, Mapping) or c not in speech]
     if missing:
@@ -88,7 +88,7 @@ def _segments(value: Any, name: str) -> list[tuple[float, float]]:
     try:
         for start, end in value:
             segments.append((float(start), float(end)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ItemError(f"speech of {name} is no list of [start, end]: {error}") from error
     for number, (start, end) in enumerate(segments):
         if not 0 <= start < end or (number and start < segments[number - 1][1]):

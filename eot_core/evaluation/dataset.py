@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -94,8 +95,7 @@ def _rows(path: Path) -> Rows:
                 yield from _file(file, file.parent.name if file.parent != path else None)
     elif parquet:
         for file in parquet:
-            match = _SHARD.match(file.stem)
-            yield from _file(file, match["split"] if match else None)
+            yield from _file(file, _split_of(file))
     elif len(jsonl) == 1:
         yield from _file(jsonl[0], None)
     else:
@@ -103,6 +103,14 @@ def _rows(path: Path) -> Rows:
             f"{path}: holds no dataset: expected {' or '.join(_ROW_FILES)}, *.parquet, or what "
             "datasets.Dataset.save_to_disk writes"
         )
+
+
+def _split_of(file: Path) -> str | None:
+    """By the name of a parquet file on the hub; the hub's own converter has the split as the folder's."""
+    match = _SHARD.match(file.stem)
+    if match is None:
+        return None
+    return file.parent.name if match["split"].isdigit() else match["split"]
 
 
 def _file(path: Path, split: str | None) -> Rows:
@@ -120,20 +128,26 @@ def _file(path: Path, split: str | None) -> Rows:
 
 def _json_rows(path: Path, split: str | None) -> Rows:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                where = f"{path.name} line {number}"
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    yield where, ItemError(f"is no JSON: {error}"), path.parent, split
-                    continue
-                wrong = None if isinstance(row, dict) else ItemError("is no JSON object")
-                yield where, wrong or row, path.parent, split
-    except (OSError, UnicodeDecodeError) as error:
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if line.strip():
+                    yield f"{path.name} line {number}", _json_row(line), path.parent, split
+    except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
+
+
+def _json_row(line: bytes) -> dict[str, Any] | ItemError:
+    try:
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return ItemError(f"is no JSON: it is not UTF-8 ({error.reason} at byte {error.start})")
+    except json.JSONDecodeError as error:
+        return ItemError(f"is no JSON: {error}")
+    except RecursionError:
+        return ItemError("is no JSON: it is nested too deeply")
+    return row if isinstance(row, dict) else ItemError("is no JSON object")
 
 
 def pyarrow(what: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 from ..languages import language_key
 from .recording import AudioRef
 
+_LONGEST = 1e9
+"""Seconds. No recording is longer; infinity, and an integer that no float can hold, are no times either."""
 REQUIRED = ("id", "language", "audio", "silence_spans")
 
 
@@ -63,6 +64,7 @@ class Item:
     channel: int | None = None
     """Of the speaker, in a recording with several; None leaves it to the options."""
     words: tuple[Mapping[str, Any], ...] = field(default=())
+    """With ``messages``: taken where they are lists of objects. No model here reads them."""
     messages: tuple[Mapping[str, Any], ...] = field(default=())
 
     def label(self, index: int) -> str:
@@ -91,7 +93,7 @@ def parse_item(row: Mapping[str, Any], folder: Path, default_split: str | None =
     cluster = next((str(row[k]) for k in ("call", "speaker") if row.get(k) not in (None, "")), str(row["id"]))
     turn_start = row.get("turn_start") or 0.0
     if not _is_seconds(turn_start):
-        raise ItemError(f"turn_start must be seconds, 0 or more, got {turn_start!r}")
+        raise ItemError(f"turn_start must be seconds, 0 or more, got {_short(turn_start)}")
     channel = row.get("channel")
     if channel is not None and (isinstance(channel, bool) or not isinstance(channel, int) or channel < 0):
         raise ItemError(f"channel must be a whole number from 0, got {channel!r}")
@@ -106,8 +108,8 @@ def parse_item(row: Mapping[str, Any], folder: Path, default_split: str | None =
         source=None if row.get("source") is None else str(row["source"]),
         turn_start=float(turn_start),
         channel=channel,
-        words=tuple(row.get("words") or ()),
-        messages=tuple(row.get("messages") or ()),
+        words=_objects(row.get("words")),
+        messages=_objects(row.get("messages")),
     )
 
 
@@ -120,19 +122,21 @@ def parse_spans(value: Any, turn_start: float = 0.0) -> tuple[Span, ...]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ItemError(f"silence_spans is no JSON: {error}") from error
     if isinstance(value, Mapping) and {"start", "end"} <= set(value):  # a sequence of structs, as datasets stores it
-        value = [{"start": s, "end": e} for s, e in zip(value["start"], value["end"], strict=False)]
-    if not isinstance(value, list | tuple) or not value:
+        value = _from_columns(value["start"], value["end"])
+    if not isinstance(value, list | tuple):
+        raise ItemError(f'silence_spans must be a list of {{"start": s, "end": s}}, got {_short(value)}')
+    if not value:
         raise ItemError("silence_spans is empty: without the silence after the last word there is no end of the turn")
     spans: list[Span] = []
     for number, raw in enumerate(value):
         try:
             start, end = (raw["start"], raw["end"]) if isinstance(raw, Mapping) else (raw[0], raw[1])
             span = Span(float(start), float(end))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ItemError(f'silence_spans[{number}] is no {{"start": s, "end": s}}: {raw!r}') from error
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise ItemError(f'silence_spans[{number}] is no {{"start": s, "end": s}}: {_short(raw)}') from error
         if not (_is_seconds(span.start) and _is_seconds(span.end)) or span.end <= span.start:
             raise ItemError(f"silence_spans[{number}] goes from {span.start} to {span.end} s: mislabelled")
         if spans and span.start < spans[-1].end - 1e-6:
@@ -154,8 +158,13 @@ def parse_audio(value: Any, folder: Path) -> AudioRef:
     if isinstance(value, bytes):
         return AudioRef(encoded=value)
     if isinstance(value, Mapping):
-        if value.get("bytes") is not None:
-            return AudioRef(encoded=bytes(value["bytes"]))
+        encoded = value.get("bytes")
+        if encoded is not None and not isinstance(encoded, bytes):
+            raise ItemError(
+                f"audio.bytes must be bytes, got {type(encoded).__name__}: JSON has none, so give the path of a file"
+            )
+        if encoded is not None:
+            return AudioRef(encoded=encoded)
         if value.get("array") is not None and value.get("sampling_rate"):
             return _from_array(value["array"], value["sampling_rate"])
         if value.get("path"):
@@ -168,18 +177,43 @@ def _from_array(array: Any, rate: Any) -> AudioRef:
 
     from ..audio import AudioFormatError, check_sample_rate, to_pcm
 
-    samples = np.asarray(array)
-    if samples.ndim == 2:
-        samples = samples.mean(axis=int(np.argmin(samples.shape)))
     try:
+        samples = np.asarray(array)
+    except ValueError as error:
+        raise ItemError("audio cannot be understood: array holds lists of different lengths") from error
+    if samples.size == 0:
+        raise ItemError("audio holds no samples")
+    try:
+        if samples.ndim == 2:
+            samples = samples.mean(axis=int(np.argmin(samples.shape)))
         return AudioRef(pcm=to_pcm(samples), sample_rate=check_sample_rate(rate))
-    except AudioFormatError as error:
+    except (AudioFormatError, TypeError) as error:  # TypeError: a mean of what is no number
         raise ItemError(f"audio cannot be understood: {error}") from error
 
 
 def _inside(path: str, folder: Path) -> Path:
+    if "://" in path:
+        raise ItemError(f"audio is a URL: download it, and give its path: {_short(path)}")
     return Path(path) if Path(path).is_absolute() else folder / path
 
 
+def _from_columns(starts: Any, ends: Any) -> Any:
+    """A list of spans from the lists of their starts and ends; what is none stays what it is."""
+    if not (isinstance(starts, list | tuple) and isinstance(ends, list | tuple)):
+        return {"start": starts, "end": ends}
+    if len(starts) != len(ends):
+        raise ItemError(f"silence_spans has {len(starts)} starts and {len(ends)} ends")
+    return [{"start": s, "end": e} for s, e in zip(starts, ends, strict=True)]
+
+
+def _objects(value: Any) -> tuple[Mapping[str, Any], ...]:
+    return tuple(v for v in value if isinstance(v, Mapping)) if isinstance(value, list | tuple) else ()
+
+
 def _is_seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LONGEST
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 from dataclasses import dataclass
@@ -68,10 +69,8 @@ class AudioRef:
                 raise AudioFileError(f"{name}: needs soundfile: pip install 'eot-adapters[cli]'")
             pcm, rate = read_audio(self.path, channel=channel)
             return Recording(None, pcm, rate, len(pcm), 1)
-        if self.path is not None and not self.path.is_file():
-            raise AudioFileError(f"{name}: no such file")
-        if self.path is not None and self.path.stat().st_size == 0:
-            raise AudioFileError(f"{name}: is empty")
+        if self.path is not None:
+            _check_file(self.path)
         try:
             file = soundfile.SoundFile(io.BytesIO(self.encoded) if self.encoded is not None else str(self.path))
         except (RuntimeError, OSError, TypeError, ValueError) as error:
@@ -83,6 +82,18 @@ class AudioRef:
         if channel is not None and not 0 <= channel < file.channels:
             raise AudioFileError(f"{name}: channel {channel} does not exist: it has {file.channels}, counted from 0")
         return Recording(file, None, file.samplerate, file.frames, file.channels, channel, name)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if not path.is_file():
+            raise AudioFileError(f"{path}: no such file")
+        if path.stat().st_size == 0:
+            raise AudioFileError(f"{path}: is empty")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise AudioFileError(f"{path.name[:60]}...: no such file, and too long for a path") from error
+        raise AudioFileError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 class Recording:

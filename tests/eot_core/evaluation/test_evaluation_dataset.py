@@ -67,8 +67,10 @@ class TestJsonl:
 
     def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
         (tmp_path / "r.jsonl").write_bytes(b"\xff\xfe\x00")
-        with pytest.raises(DatasetError, match="cannot be read"):
-            read(tmp_path / "r.jsonl")
+        problems = Problems()
+        with pytest.raises(DatasetError, match="no item is left"):
+            read_dataset(tmp_path / "r.jsonl", on_problem=problems)
+        assert "is no JSON: it is not UTF-8" in problems[0].message
 
 
 class TestItems:

@@ -1,0 +1,144 @@
+"""Rows that nobody means to write. Each is named with the reason, and the rows around it are used all the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from known_set import TURNS, Problems, row, turn, write_wav
+
+from eot_core.evaluation.dataset import DatasetError, read_dataset
+from eot_core.evaluation.items import parse_item
+from eot_core.evaluation.scorers import ElapsedScorer
+from eot_core.evaluation.scoring import ScoringOptions, score_items
+
+SPANS = [[0.5, 0.8], [1.3, 2.3]]
+HUGE = 10**400
+DEEP = "[" * 100_000
+
+
+def read_around(folder: Path, line: bytes) -> tuple[list[str], Problems]:
+    """Ids that were scored of three rows, ``line`` between two good ones, and what was said of it."""
+    write_wav(folder / "good.wav", turn(TURNS["a-1"])[0])
+    good = [json.dumps(row(name, "good.wav", SPANS)).encode() for name in ("a-good", "b-good")]
+    (folder / "r.jsonl").write_bytes(b"\n".join([good[0], line, good[1], b""]))
+    problems = Problems()
+    items = read_dataset(folder / "r.jsonl", on_problem=problems)
+    scored = score_items(items, [ElapsedScorer()], ScoringOptions(check_speech=False), on_problem=problems)
+    return sorted({p.item.id for p in scored.pauses}), problems
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("audio", "UklGR" * 2000, "no such file, and too long for a path"),
+        ("audio", "https://example.org/a.wav", "audio is a URL: download it, and give its path"),
+        ("audio", {"bytes": "UklGRg==", "path": None}, "audio.bytes must be bytes, got str"),
+        ("audio", {"bytes": [82, 73], "path": None}, "audio.bytes must be bytes, got list"),
+        ("audio", {"bytes": 10**12}, "audio.bytes must be bytes, got int"),
+        ("audio", {"array": [[1], [2, 3]], "sampling_rate": 16_000}, "audio cannot be understood"),
+        ("audio", {"array": [[], []], "sampling_rate": 16_000}, "audio holds no samples"),
+        ("audio", {"array": [], "sampling_rate": 16_000}, "audio holds no samples"),
+        ("silence_spans", {"start": 1.5, "end": 2.0}, "silence_spans must be a list of"),
+        ("silence_spans", {"start": [0.5, 1.5], "end": [1.0]}, "has 2 starts and 1 ends"),
+        ("silence_spans", 7, "silence_spans must be a list of"),
+        ("silence_spans", DEEP, "silence_spans is no JSON"),
+        ("silence_spans", [[0.5, HUGE]], "silence_spans[0] is no"),
+        ("turn_start", HUGE, "turn_start must be seconds"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_field_that_makes_no_sense(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    bad = {**row("x", "good.wav", SPANS), field: value}
+    scored, problems = read_around(tmp_path, json.dumps(bad).encode())
+    assert scored == ["a-good", "b-good"]
+    assert message in problems.messages("x")[0]
+    assert len(problems) == 1
+    assert len(str(problems[0])) < 400
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"id": "\xff\xfe"}', "is no JSON: it is not UTF-8"),
+        (DEEP.encode(), "is no JSON: it is nested too deeply"),
+        (b"\0\0", "is no JSON"),
+    ],
+    ids=["bytes", "nested", "nul"],
+)
+def test_a_line_that_is_none(tmp_path: Path, line: bytes, message: str) -> None:
+    scored, problems = read_around(tmp_path, line)
+    assert scored == ["a-good", "b-good"]
+    assert message in problems.messages("r.jsonl line 2")[0]
+
+
+@pytest.mark.parametrize("value", [7, "hello there", None, [], ["a", {"word": "b"}], {"word": ["a"]}])
+def test_words_and_messages_in_other_forms_cost_no_item(value: Any) -> None:
+    """No model here reads them."""
+    item = parse_item(row("x", "a.wav", SPANS, words=value, messages=value), Path())
+    assert all(isinstance(word, dict) for word in (*item.words, *item.messages))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"channels": [["c"], "a"], "speech": {"a": []}}, "channels must name the two speakers"),
+        ({"channels": ["c", "a"], "speech": {"c": [[0, HUGE]], "a": []}}, "speech of c is no list of"),
+        ({"channels": ["c", "a"], "speech": 5}, "speech has nothing for c, a"),
+    ],
+)
+def test_a_call_that_makes_no_sense(tmp_path: Path, call: dict[str, Any], message: str) -> None:
+    bad = {"id": "x", "language": "en", "audio": "good.wav", **call}
+    scored, problems = read_around(tmp_path, json.dumps(bad).encode())
+    assert scored == ["a-good", "b-good"]
+    assert message in problems.messages("x")[0]
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """As editors on Windows write it."""
+    (tmp_path / "r.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(row("x", "a.wav", SPANS)).encode())
+    problems = Problems()
+    assert [i.id for i in read_dataset(tmp_path / "r.jsonl", on_problem=problems)] == ["x"]
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", ["ünï 文.wav", 'it\'s "50%" #1.wav', "a&b<c>.wav"])
+def test_names_of_recordings(tmp_path: Path, name: str) -> None:
+    write_wav(tmp_path / name, turn(TURNS["a-1"])[0])
+    scored, problems = read_around(tmp_path, json.dumps(row("x", name, SPANS)).encode())
+    assert scored == ["a-good", "b-good", "x"]
+    assert problems == []
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+def test_kinds_of_recordings(tmp_path: Path, ending: str) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    if ending.upper() not in soundfile.available_formats():
+        pytest.skip(f"libsndfile here writes no {ending}")
+    soundfile.write(tmp_path / f"x.{ending}", np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
+    scored, problems = read_around(tmp_path, json.dumps(row("x", f"x.{ending}", SPANS)).encode())
+    assert scored == ["a-good", "b-good", "x"]
+    assert problems == []
+
+
+class TestSplitsOfParquet:
+    """As the hub lays files out, and as its own converter does."""
+
+    @pytest.mark.parametrize(
+        "name",
+        ["data/validation-00000-of-00001.parquet", "en/validation/0000.parquet", "validation.parquet"],
+    )
+    def test_by_name(self, tmp_path: Path, name: str) -> None:
+        pa = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        one = {key: value for key, value in row("x", "a.wav", SPANS).items() if key != "split"}
+        parquet.write_table(pa.Table.from_pylist([one]), tmp_path / name)
+        problems = Problems()
+        (item,) = read_dataset(tmp_path, split="validation", on_problem=problems)
+        assert item.split == "validation"
+        with pytest.raises(DatasetError, match="no item is left to use; its splits are validation"):
+            read_dataset(tmp_path, split="test", on_problem=problems)
