@@ -12,11 +12,11 @@ stream     the conversation; random, and the same in all of its lines
 =========  ============================================================================================================
 
 A prediction has besides: ``request``, ``asked_at`` (seconds of the same clock; null where nothing could be asked),
-``model``, ``sha256`` of its weights (null for the cloud's and for a user's file), ``source``, ``outcome``, ``reason``,
-``probability``, ``threshold``, ``language``, ``queue_time``, ``network_time``, ``inference_time``,
-``detection_delay``, ``min_delay``, ``max_delay`` and ``exponent`` (null where the framework's own delays hold), and
-``audio``. A fallback has ``from``, ``to``, ``reason``, ``recovered``; a turn's end ``reason``. Transcripts, credentials
-and addresses are in none of them.
+``model``, ``sha256`` of its weights (null for the cloud's and for a user's file; of the head, where one of a
+calibration file gave the score: ``model`` names it), ``source``, ``outcome``, ``reason``, ``probability``,
+``threshold``, ``language``, ``queue_time``, ``network_time``, ``inference_time``, ``detection_delay``, ``min_delay``,
+``max_delay`` and ``exponent`` (null where the framework's own delays hold), and ``audio``. A fallback has ``from``,
+``to``, ``reason``, ``recovered``; a turn's end ``reason``. Transcripts, credentials and addresses are in none of them.
 
 With ``EOT_DECISION_LOG_AUDIO=folder`` the audio that each request was about is kept too, as 16 kHz WAV, named in
 ``audio``. THAT IS THE SPEECH OF PERSONS: have their consent, keep it no longer than needed. Files are readable by their
@@ -179,7 +179,7 @@ class StreamLog:
             "request": prediction.request_id,
             "asked_at": None if asked_at is None else round(asked_at, 6),
             "model": prediction.model,
-            "sha256": local.sha256 if local is not None and local.name == prediction.model else None,
+            "sha256": None if local is None else local.sha256_of(prediction.model),
             "source": prediction.source,
             "outcome": prediction.outcome.value,
             "reason": prediction.reason,

@@ -106,7 +106,8 @@ class TurnDetector(Observable):
                 threshold and delays for whichever model and language is active, also after a fallback. An explicit
                 ``unlikely_threshold`` or ``endpointing`` goes before it. None: the calibrated threshold and the
                 framework's own delays.
-            calibration: a file that ``eot tune`` wrote, to take operating points from; alone it means "balanced".
+            calibration: a file that ``eot tune`` wrote, to take operating points from, and the heads that it has for
+                the local model; alone it means "balanced".
             endpointing: the delays; None: the operating point's, or the framework's own.
             clock: time and timers; None: those of the event loop.
 
@@ -170,7 +171,7 @@ class TurnDetector(Observable):
         if endpointing is not None and not isinstance(endpointing, EndpointingOptions):
             raise TypeError(f"endpointing must be EndpointingOptions, got {type(endpointing).__name__}")
         self._endpointing = endpointing
-        self._point = self._check_point(operating_point, calibration)
+        self._point = self._check_point(operating_point, calibration)  # may give the local model heads of one's own
         self._warn_overrides(self._overrides, self._backchannel_overrides)
 
     # -- for adapters to override ---------------------------------------------------------------------------------
@@ -233,6 +234,8 @@ class TurnDetector(Observable):
             options["fallback_model"] = self._local.name if self._local else None
         if self._point is not None:
             options["operating_point"] = self._point.description
+        if self._local is not None and self._local.heads:
+            options["heads"] = {language: sha256[:12] for language, sha256 in self._local.heads.items()}
         if self._endpointing is not None:
             options["endpointing"] = {
                 "min_delay": self._endpointing.min_delay,
@@ -327,10 +330,13 @@ class TurnDetector(Observable):
         if operating_point is None and calibration is None:
             return None
         from .operating_points import OperatingPoint
+        from .own_calibration import apply_calibration
 
         point = OperatingPoint.parse("balanced" if operating_point is None else operating_point)
         if calibration is not None:
             point = replace(point, calibration=calibration)
+        names = [self.model, *([self._local.name] if self._local is not None else [])]
+        point, self._local = apply_calibration(point, self._local, names)
         point.resolve(self.model)
         if self._local is not None and not point.knows(self._local.name):
             logger.warning(

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from .endpointing import EndpointingOptions
 from .languages import DEFAULT_LANGUAGE, language_key
 from .options import check_seconds
-from .policy_table import MeasuredPolicy, ModelPolicies, OperatingPointError, PolicyTable
+from .policy_table import MeasuredPolicy, ModelPolicies, OperatingPointError, OwnHead, PolicyTable
 from .thresholds import check_probability
 
 Name = Literal["quick", "balanced", "patient"]
@@ -115,16 +115,24 @@ class OperatingPoint:
         """Whether anything was measured for ``model`` (a full name)."""
         return self._policies(model) is not None
 
-    def resolve(self, model: str, language: str | None = None) -> ResolvedPoint:
+    def heads(self, model: str) -> Mapping[str, OwnHead]:
+        """Heads of one's own that the calibration file has for ``model`` (a full name), by language key."""
+        policies = self._policies(model)
+        return {} if policies is None else policies.heads
+
+    def resolve(self, model: str, language: str | None = None, *, head: str | None = None) -> ResolvedPoint:
         """Threshold and delays for a model and a language.
 
         Args:
             model: full name, for example "smart-turn-v3.2".
             language: any BCP-47 tag; English counts where it is None, names no language, or was not measured (the
                 table's only language, where English was not measured either).
+            head: the score came from the calibration file's head for this language (key): what was measured with that
+                head counts, whatever ``language`` is. None: from the model as it is shipped.
 
         Raises:
-            OperatingPointError: nothing was measured for ``model``; the message says what to do.
+            OperatingPointError: nothing was measured for ``model``, or there is no such head; the message says what
+                to do.
         """
         policies = self._policies(model)
         if policies is None:
@@ -133,8 +141,14 @@ class OperatingPoint:
                 "or set threshold and delays by hand"
             )
         asked = language_key(language) or DEFAULT_LANGUAGE
-        key = next((k for k in (asked, DEFAULT_LANGUAGE) if k in policies.languages), min(policies.languages))
-        measured = policies.languages[key]
+        if head is None:
+            key = next((k for k in (asked, DEFAULT_LANGUAGE) if k in policies.languages), min(policies.languages))
+            measured = policies.languages[key]
+        elif head in policies.heads:
+            asked = key = head
+            measured = policies.heads[head].points
+        else:
+            raise OperatingPointError(f"the calibration file has no head for {model} in {head!r}")
         chosen, within = self._choose(measured)
         borrowed = "" if key == asked else f" Nothing was measured for {asked!r}; these are the figures for {key!r}."
         return ResolvedPoint(

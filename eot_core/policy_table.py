@@ -11,6 +11,12 @@
              "exponent": null, "rescore_every": null, "cutoff_rate": 0.0482, "latency": 1.0507}]}}}}}
 
 Rates are shares of holds, 0..1; times are seconds. ``exponent`` and ``rescore_every`` may be left out (the step curve).
+
+A language may have a ``head`` too, fitted on one's own calls (:mod:`eot_core.models.own_head`)::
+
+    "en": {"points": [...], "head": {"document": {"format": "eot-open-head/1", ...}, "points": [...]}}
+
+``points`` beside it are for scores of the model as it is shipped, those within it for scores of that head.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
@@ -69,6 +75,16 @@ class MeasuredPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnHead:
+    """A head of one's own for one language, and what was measured with it."""
+
+    document: Mapping[str, Any]
+    """As :mod:`eot_core.models.eot_open_head` describes it. It is checked when a model takes it."""
+    points: tuple[MeasuredPolicy, ...]
+    """At least one policy."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPolicies:
     """Everything that was measured of one model."""
 
@@ -77,6 +93,8 @@ class ModelPolicies:
     provenance: str
     sha256: str | None = None
     """Checksum of the weights that were measured; None where it is not known."""
+    heads: Mapping[str, OwnHead] = field(default_factory=dict)
+    """By language key, some of ``languages``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +108,10 @@ class PolicyTable:
     def published(cls) -> PolicyTable:
         """The table that comes with the package: eot-bench's published figures, in 14 languages."""
         return _published()
+
+    def without(self, model: str) -> PolicyTable:
+        """The table without what was measured of ``model``."""
+        return replace(self, models=MappingProxyType({k: v for k, v in self.models.items() if k != model}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PolicyTable:
@@ -139,22 +161,35 @@ def _published() -> PolicyTable:
 def _model(name: str, row: Any, sources: Mapping[str, Any], where: str) -> ModelPolicies:
     row = _mapping(row, where)
     languages: dict[str, tuple[MeasuredPolicy, ...]] = {}
+    heads: dict[str, OwnHead] = {}
     for tag, measured in _mapping(row.get("languages"), f"{where}: languages").items():
         key = language_key(tag)
         if key is None or key in languages:
             raise OperatingPointError(f"{where}: {tag!r} names no language, or one that is there already")
-        points = _mapping(measured, f"{where} {tag}").get("points")
-        if not isinstance(points, list) or not points:
-            raise OperatingPointError(f"{where} {tag}: points must be a list with at least one policy")
-        languages[key] = tuple(_point(point, f"{where} {tag} point {i}") for i, point in enumerate(points))
+        measured = _mapping(measured, f"{where} {tag}")
+        languages[key] = _points(measured, f"{where} {tag}")
+        if measured.get("head") is not None:
+            head = _mapping(measured["head"], f"{where} {tag} head")
+            document = _mapping(head.get("document"), f"{where} {tag} head: document")
+            heads[key] = OwnHead(document, _points(head, f"{where} {tag} head"))
     if not languages:
         raise OperatingPointError(f"{where}: languages is empty")
     source = sources.get(str(row.get("source")), {})
     said = [str(source[k]).rstrip(". ") for k in ("title", "caveat") if isinstance(source, Mapping) and source.get(k)]
     checksum = row.get("sha256")
     return ModelPolicies(
-        MappingProxyType(languages), (". ".join(said) or where) + ".", str(checksum) if checksum is not None else None
+        MappingProxyType(languages),
+        (". ".join(said) or where) + ".",
+        str(checksum) if checksum is not None else None,
+        MappingProxyType(heads),
     )
+
+
+def _points(row: Mapping[str, Any], where: str) -> tuple[MeasuredPolicy, ...]:
+    points = row.get("points")
+    if not isinstance(points, list) or not points:
+        raise OperatingPointError(f"{where}: points must be a list with at least one policy")
+    return tuple(_point(point, f"{where} point {i}") for i, point in enumerate(points))
 
 
 def _point(point: Any, where: str) -> MeasuredPolicy:

@@ -28,10 +28,10 @@ from .effects import (
     StopInference,
     Warn,
 )
-from .endpointing import EndpointingOptions
+from .endpointing import ASKED_LATER, FIRST_HEARS, EndpointingOptions
 from .events import BackchannelOpportunity, FallbackOccurred, Outcome, Prediction
 from .models.base import PcmArray
-from .settings import SessionOptions, StreamSettings
+from .settings import Answered, SessionOptions, StreamSettings
 from .thresholds import Overrides, Thresholds, is_usable
 from .transports.base import Answer, Calibration, InferenceRequest
 from .turn_audio import TurnAudio
@@ -62,7 +62,7 @@ class DetectorSession:
         self._session_id = session_id
         self._count = 0
         self._route: Route | None = Route.CLOUD if options.cloud_model is not None else Route.LOCAL
-        self._answered_by: Route | None = None  # who gave the answer that thresholds are asked for
+        self._answered: Answered | None = None  # who gave the answer that thresholds are asked for
         self._cloud_open = False  # a cloud transport is there, connecting or connected
         self._cloud_ready = False
         self._local_open = False
@@ -129,7 +129,7 @@ class DetectorSession:
 
     def threshold(self, language: str | None) -> float:
         """See :meth:`StreamSettings.threshold`; for the model that gave the last answer, as the next three."""
-        return self._settings.threshold(self._judged_route, language)
+        return self._settings.threshold(self._judged, language)
 
     def backchannel_threshold(self, language: str | None) -> float | None:
         """See :meth:`StreamSettings.backchannel_threshold`."""
@@ -141,7 +141,7 @@ class DetectorSession:
 
     def endpointing(self, language: str | None) -> EndpointingOptions | None:
         """See :meth:`StreamSettings.endpointing`."""
-        return self._settings.endpointing(self._judged_route, language)
+        return self._settings.endpointing(self._judged, language)
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` must be called at the latest."""
@@ -170,16 +170,25 @@ class DetectorSession:
             return []
         return self._send(self._audio.push(pcm, sample_rate, captured_at))
 
-    def predict(self, now: float) -> list[Effect]:
-        """Ask whether the turn has ended. :attr:`last_request_id` is the id of the new request."""
+    def predict(self, now: float, *, silence: float | None = None, again_at: float | None = None) -> list[Effect]:
+        """Ask whether the turn has ended. :attr:`last_request_id` is the id of the new request.
+
+        ``silence`` and ``again_at``: see :meth:`eot_core.stream.DetectorStream.predict`.
+        """
         effects = self._settle(Outcome.SUPERSEDED, "superseded")
-        self._answered_by = None
+        self._answered = None
         self._count += 1
         request_id = self.last_request_id
         if self._closed:
             return [*effects, self._resolve_default(request_id, "closed")]
         effects += self._send(self._audio.drain())
-        pcm = self._audio.snapshot(self._options.local)
+        hears: float | None = None
+        if silence is not None and math.isfinite(silence) and silence >= 0:
+            self._audio.speech_ended(silence)
+            hears = FIRST_HEARS
+        elif again_at is not None and math.isfinite(again_at):
+            hears = max(FIRST_HEARS, again_at - ASKED_LATER)
+        pcm = self._audio.snapshot(self._options.local, hears=hears)
         if len(pcm) == 0:
             return [*effects, self._resolve_default(request_id, "no_audio")]
         if self._route is None:
@@ -199,7 +208,7 @@ class DetectorSession:
 
     def cancel(self) -> list[Effect]:
         """The user speaks (again): drop the request in flight. The first time in a turn marks the turn's onset."""
-        self._answered_by = None
+        self._answered = None
         self._audio.speech_started()
         return self._settle(Outcome.CANCELLED, "speech_resumed")
 
@@ -226,7 +235,7 @@ class DetectorSession:
     def flush(self, now: float, reason: str | None = None) -> list[Effect]:
         """The turn ended, whoever ended it."""
         effects = self._settle(Outcome.CANCELLED, reason or "turn_ended")
-        self._answered_by = None
+        self._answered = None
         if self._closed:
             return effects
         effects += self._send(self._audio.drain())
@@ -283,11 +292,13 @@ class DetectorSession:
             return []
         if now >= pending.request.deadline:
             return self.tick(now)
-        if not _is_probability(answer.probability):
+        head = self._settings.head(route)
+        probability = answer.probability if head is None else answer.by_head.get(head, math.nan)
+        if not _is_probability(probability):
             if route is Route.CLOUD:
                 return self._cloud_failed(now, "invalid_probability", retryable=False)
             return self._local_failed("invalid_probability")
-        self._answered_by = route
+        self._answered = Answered(route, head)
         if route is Route.CLOUD:
             self._retries_left = self._options.fallback.retries
         self._pending = None
@@ -295,10 +306,10 @@ class DetectorSession:
         if backchannel is not None and not _is_probability(backchannel):
             backchannel = None
         prediction = Prediction(
-            probability=float(answer.probability),
+            probability=float(probability),
             outcome=Outcome.ANSWERED,
             reason=None,
-            model=self._options.model_name(route),
+            model=self._options.model_name(route, head),
             source="cloud" if route is Route.CLOUD else "local",
             request_id=request_id,
             backchannel_probability=None if backchannel is None else float(backchannel),
@@ -347,9 +358,13 @@ class DetectorSession:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     @property
-    def _judged_route(self) -> Route | None:
+    def _judged(self) -> Answered | Route | None:
         """Whose figures thresholds are asked for: who gave the last answer, or will give the next."""
-        return self._answered_by or self._route
+        return self._answered or self._route
+
+    @property
+    def _judged_route(self) -> Route | None:
+        return self._answered.route if self._answered is not None else self._route
 
     def _has_local(self) -> bool:
         return self._options.local is not None and (self._options.cloud_model is None or self._options.fallback.enabled)

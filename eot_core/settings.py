@@ -38,15 +38,30 @@ class SessionOptions:
     endpointing: EndpointingOptions | None = None
     """Delays that the user gave; they go before the operating point's."""
 
-    def model_name(self, route: Route | None) -> str:
-        """Full name of a route's model; that of the model chosen at first where there is none."""
+    def model_name(self, route: Route | None, head: str | None = None) -> str:
+        """Full name of a route's model, and of the head of one's own that it uses (a language key), if it does; that of
+        the model chosen at first where there is none."""
         if self.local is not None and (route is Route.LOCAL or self.cloud_model is None):
-            return self.local.name
+            return self.local.name_with_head(head)
         return self.cloud_model or "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Who gave the answer that thresholds are asked for."""
+
+    route: Route
+    head: str | None = None
+    """Language key of the head of one's own that gave it; None: the model as it is shipped."""
+
+
 class StreamSettings:
-    """Thresholds as an immutable value that is replaced, the language that was named last, the operating point."""
+    """Thresholds as an immutable value that is replaced, the language that was named last, the operating point.
+
+    A route says whose figures are asked for before there is an answer; :class:`Answered` whose they are after it. A
+    threshold belongs to a score: after an answer, whoever gave it decides which figures count, also where another
+    language is named only then.
+    """
 
     def __init__(self, options: SessionOptions, thresholds: Thresholds) -> None:
         """
@@ -57,7 +72,7 @@ class StreamSettings:
         self._options = options
         self._thresholds = thresholds
         self._languages = LanguageTracker()
-        self._points: dict[tuple[str, str], ResolvedPoint] = {}
+        self._points: dict[tuple[str, str, str | None], ResolvedPoint] = {}
 
     @property
     def language(self) -> str | None:
@@ -73,11 +88,27 @@ class StreamSettings:
             local.name, Calibration(thresholds=local.thresholds, default_threshold=local.default_threshold)
         )
 
-    def threshold(self, route: Route | None, language: str | None) -> float:
+    def head(self, route: Route | None) -> str | None:
+        """The head of one's own that is to judge the next pause, by the language that was named last.
+
+        Before any was named it is the one whose operating point holds then.
+
+        Returns:
+            Its language key; None: the model as it is shipped, also where another language was named.
+        """
+        local, wanted = self._options.local, self._options.operating_point
+        is_local = route is Route.LOCAL or self._options.cloud_model is None
+        if local is None or wanted is None or not local.heads or not is_local:
+            return None
+        language = self._languages.last or wanted.resolve(local.name).language
+        return language if language in local.heads else None
+
+    def threshold(self, judged: Route | Answered | None, language: str | None) -> float:
         """Threshold for a language, remembering it; "multi" and None stand for the last language that was named."""
         key = self._languages.resolve(language)
+        route, head = self._parts(judged)
         thresholds = self.thresholds(route)
-        point = None if thresholds.is_overridden(key) else self._point(route, key)
+        point = None if thresholds.is_overridden(key) else self._point(route, key, head)
         value = thresholds.lookup(key) if point is None else point.threshold
         return UNKNOWN_THRESHOLD if value is None else value
 
@@ -89,7 +120,7 @@ class StreamSettings:
         """Whether the route's model was made for the language (see :meth:`Thresholds.supports`)."""
         return self.thresholds(route).supports(self._languages.resolve(language))
 
-    def endpointing(self, route: Route | None, language: str | None) -> EndpointingOptions | None:
+    def endpointing(self, judged: Route | Answered | None, language: str | None) -> EndpointingOptions | None:
         """Delays for the pause, where the user chose them or an operating point; None: the framework's own hold.
 
         Those of an operating point are at least :data:`~eot_core.endpointing.DETECTOR_MIN_DELAY`: LiveKit ends no turn
@@ -98,7 +129,8 @@ class StreamSettings:
         if self._options.endpointing is not None:
             return self._options.endpointing
         key = self._languages.resolve(language)
-        point = self._point(route, key)
+        route, head = self._parts(judged)
+        point = self._point(route, key, head)
         if point is None:
             return None
         low = max(point.options.min_delay, DETECTOR_MIN_DELAY)
@@ -123,10 +155,16 @@ class StreamSettings:
         """The same for backchannels."""
         self._thresholds = self._thresholds.with_backchannel_overrides(overrides)
 
-    def _point(self, route: Route | None, language: str) -> ResolvedPoint | None:
+    def _parts(self, judged: Route | Answered | None) -> tuple[Route | None, str | None]:
+        """The route, and the head that gave the score or will give the next; once the language is remembered."""
+        if isinstance(judged, Answered):
+            return judged.route, judged.head
+        return judged, self.head(judged)
+
+    def _point(self, route: Route | None, language: str, head: str | None) -> ResolvedPoint | None:
         wanted, model = self._options.operating_point, self._options.model_name(route)
         if wanted is None or not wanted.knows(model):
             return None
-        if (model, language) not in self._points:
-            self._points[model, language] = wanted.resolve(model, language)
-        return self._points[model, language]
+        if (model, language, head) not in self._points:
+            self._points[model, language, head] = wanted.resolve(model, language, head=head)
+        return self._points[model, language, head]

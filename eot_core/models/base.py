@@ -52,6 +52,18 @@ class Model(Protocol):
         ...
 
 
+class ModelWithHeads(Model, Protocol):
+    """A model with heads of one's own (:attr:`ModelSpec.heads`). ``predict`` is what it says without them."""
+
+    def predict_each(self, pcm: PcmArray) -> Mapping[str | None, float]:
+        """Score one pause with every head: one pass over the audio, as ``predict``.
+
+        Returns:
+            Probabilities by language key; the model's own is under None.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelSpec:
     """Everything about a local model that can be known without loading it."""
@@ -74,8 +86,24 @@ class ModelSpec:
     """Seconds before the onset of the turn that belong to the window; None for a rolling window that ignores turns."""
     sha256: str | None = None
     """Checksum of the weights, hex; None where the user brings their own."""
+    hears_all: bool = False
+    """True: the model is given all the silence that there has been when it is asked. False: as much of it as it was
+    measured with, on whatever framework (:data:`~eot_core.endpointing.FIRST_HEARS`): 50 ms more change a score."""
     is_available: Callable[[], bool] = field(default=lambda: True)
     """Cheap check (no load, no import of the framework) that the weights are on this machine."""
+    heads: Mapping[str, str] = field(default_factory=dict)
+    """Heads that were fitted on one's own calls: language key -> sha256. ``load`` then gives a
+    :class:`ModelWithHeads`."""
+
+    def name_with_head(self, language: str | None) -> str:
+        """What a score is reported under: the name and, for a head of one's own, which: "eot-open-1+de-1a2b3c4d"."""
+        sha256 = None if language is None else self.heads.get(language)
+        return self.name if sha256 is None else f"{self.name}+{language}-{sha256[:8]}"
+
+    def sha256_of(self, reported: str) -> str | None:
+        """Checksum of what gave a score that is reported under this name; None where it is not known."""
+        own = {self.name_with_head(language): sha256 for language, sha256 in self.heads.items()}
+        return self.sha256 if reported == self.name else own.get(reported)
 
     def __post_init__(self) -> None:
         """

@@ -14,14 +14,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from . import graph, smart_turn
 from .base import Model, ModelSpec, PcmArray
-from .eot_open_head import Head, Vector, read_head
+from .eot_open_head import Head, Vector, parse_head, read_document
 from .graph_cache import cache_file, cached_graph
 from .session import OnnxSession, shared_session
 from .weights import packaged_weights
@@ -57,13 +59,24 @@ class EotOpen:
 
 
 @cache
+def packaged_document(name: str) -> Mapping[str, Any]:
+    """The file of :func:`packaged_head`, as it is.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    document: Mapping[str, Any] = read_document(HEADS / f"{name}.json")
+    return document
+
+
+@cache
 def packaged_head(name: str) -> Head:
     """The head of the model called ``name``, from this package.
 
     Raises:
         ModelError: it is missing, or belongs to another encoder.
     """
-    return read_head(HEADS / f"{name}.json", encoder_sha256=smart_turn.SHA256)
+    return parse_head(packaged_document(name), encoder_sha256=smart_turn.SHA256, where=f"{name}.json")
 
 
 def encoder_graph(head: Head) -> bytes:

@@ -109,17 +109,30 @@ def read_head(path: Path, *, encoder_sha256: str) -> Head:
         ModelIntegrityError: it was fitted on another encoder.
         ModelError: it cannot be read, or is not of the form described here; the message names the field.
     """
+    return parse_head(read_document(path), encoder_sha256=encoder_sha256, where=path.name)
+
+
+def read_document(path: Path) -> Any:
+    """What is in the JSON file; not looked at.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the head {path}: {error}") from error
+
+
+def parse_head(document: Any, *, encoder_sha256: str, where: str) -> Head:
+    """Check a head that was read; ``where`` it came from is for messages. Raises as :func:`read_head`."""
     try:
-        return _parse(raw, encoder_sha256)
+        return _parse(document, encoder_sha256)
     except (KeyError, TypeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ModelError(f"the head {path.name} is not valid: {what}") from error
+        raise ModelError(f"the head {where} is not valid: {what}") from error
     except ModelIntegrityError as error:
-        raise ModelIntegrityError(f"the head {path.name} {error}") from error
+        raise ModelIntegrityError(f"the head {where} {error}") from error
 
 
 def encode_vector(values: npt.ArrayLike) -> str:
@@ -134,7 +147,7 @@ def _parse(raw: Any, encoder_sha256: str) -> Head:
     if encoder["sha256"] != encoder_sha256:
         raise ModelIntegrityError(
             f"was fitted on an encoder with sha256 {str(encoder['sha256'])[:12]}…, not {encoder_sha256[:12]}…: "
-            "fit it again (training/fit.py)"
+            "fit it again (training/fit.py; one of your own: eot tune)"
         )
     window = _number("encoder.window", encoder["window"], 0.02, graph.FULL_WINDOW)
     frames = round(window * graph.FRAMES_PER_SECOND)
@@ -142,7 +155,7 @@ def _parse(raw: Any, encoder_sha256: str) -> Head:
     if not inputs:
         raise ValueError("encoder.inputs must not be empty")
     size = sum(item.size for item in inputs)
-    mean, scale, weights = (_vector(name, raw[name], size) for name in ("mean", "scale", "weights"))
+    mean, scale, weights = (decode_vector(name, raw[name], size) for name in ("mean", "scale", "weights"))
     if not (scale > 0).all():
         raise ValueError("scale must be positive")
     slope = _number("calibration.slope", raw["calibration"]["slope"], 1e-3, 1e3)
@@ -178,10 +191,16 @@ def _input(raw: Mapping[str, Any], frames: int) -> HeadInput:
     return HeadInput(tensor, newest, oldest)
 
 
-def _vector(name: str, raw: Any, size: int) -> npt.NDArray[np.float64]:
-    values = np.frombuffer(base64.b64decode(_text(name, raw), validate=True), dtype="<f2").astype(np.float64)
-    if values.shape != (size,):
-        raise ValueError(f"{name} must hold {size} numbers, it holds {values.size}")
+def decode_vector(name: str, raw: Any, size: int) -> npt.NDArray[np.float64]:
+    """What :func:`encode_vector` made.
+
+    Raises:
+        ValueError: it is none, not of ``size`` numbers, or not finite; the message begins with ``name``.
+    """
+    data = base64.b64decode(_text(name, raw), validate=True)
+    if len(data) != 2 * size:
+        raise ValueError(f"{name} must hold {size} numbers, it holds {len(data) / 2:g}")
+    values = np.frombuffer(data, dtype="<f2").astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite")
     return values

@@ -39,6 +39,8 @@ class Answer:
     """Seconds to the remote model and back, without its work."""
     inference_time: float = 0.0
     """Seconds of the model's work."""
+    by_head: Mapping[str, float] = field(default_factory=dict)
+    """What heads of one's own said of the same pause, by language key; empty where the model has none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

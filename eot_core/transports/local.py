@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 from ..clock import Clock
-from ..models.base import Model, ModelError, ModelSpec, PcmArray
+from ..models.base import Model, ModelError, ModelSpec, ModelWithHeads, PcmArray
 from ..models.handle import ModelHandle, model_handle
 from .base import Answer, InferenceRequest, TransportSink
 from .scheduler import NO_DEADLINE, InferenceScheduler, Job, JobDone, JobFailed, default_scheduler
@@ -150,8 +151,10 @@ class LocalTransport:
         if isinstance(result, JobFailed):
             self._sink.on_request_failed(request_id, self._complain(result))
             return
-        probability, load_time, inference_time = result.value
-        answer = Answer(probability, queue_time=result.queue_time + load_time, inference_time=inference_time)
+        probability, by_head, load_time, inference_time = result.value
+        answer = Answer(
+            probability, queue_time=result.queue_time + load_time, inference_time=inference_time, by_head=by_head
+        )
         self._sink.on_answer(request_id, answer)
 
     def _complain(self, failure: JobFailed) -> str:
@@ -184,10 +187,15 @@ def _warm_up(handle: ModelHandle) -> None:
         handle.warm_up()
 
 
-def _infer(handle: ModelHandle, pcm: PcmArray, deadline: float, now: Callable[[], float]) -> tuple[float, float, float]:
-    """Probability (not yet looked at), seconds of loading, seconds of the model's work."""
+def _infer(
+    handle: ModelHandle, pcm: PcmArray, deadline: float, now: Callable[[], float]
+) -> tuple[float, Mapping[str, float], float, float]:
+    """Probabilities (not yet looked at), of the model and by head; seconds of loading, seconds of the model's work."""
     began = now()
     model = _load(handle, min(deadline - began, LOAD_LIMIT))
     loaded = now()
-    probability = float(model.predict(pcm))
-    return probability, loaded - began, now() - loaded
+    if handle.spec.heads:
+        each = cast(ModelWithHeads, model).predict_each(pcm)
+        by_head = {language: float(value) for language, value in each.items() if language is not None}
+        return float(each[None]), by_head, loaded - began, now() - loaded
+    return float(model.predict(pcm)), {}, loaded - began, now() - loaded

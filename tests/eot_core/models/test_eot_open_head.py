@@ -111,7 +111,7 @@ def _change(path: str, value: Any) -> dict[str, Any]:
         ("weights", encode_vector(np.zeros(SIZE - 1)), f"weights must hold {SIZE} numbers, it holds {SIZE - 1}"),
         ("mean", encode_vector(np.zeros(0)), "mean must be a non-empty string"),
         ("mean", "***", "base64|padding|Only"),
-        ("mean", base64.b64encode(b"odd").decode(), "multiple|buffer"),
+        ("mean", base64.b64encode(b"odd").decode(), "mean must hold 769 numbers, it holds 1.5"),
         ("mean", 3, "mean must be a non-empty string"),
         ("weights", encode_vector(np.full(SIZE, np.inf)), "weights must be finite"),
         ("scale", encode_vector(np.zeros(SIZE)), "scale must be positive"),
