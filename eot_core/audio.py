@@ -115,19 +115,21 @@ class AudioWindow:
         self._ring[at : at + head] = pcm[:head]
         self._ring[: n - head] = pcm[head:]
 
-    def snapshot(self, seconds: float | None = None, *, since: int = 0) -> PcmArray:
+    def snapshot(self, seconds: float | None = None, *, since: int = 0, until: int | None = None) -> PcmArray:
         """A read-only copy of the newest audio, shape (n,).
 
         Args:
             seconds: at most so much; None for all that is kept.
             since: nothing before this position.
+            until: nothing from this position on; None for the newest.
         """
-        wanted = len(self) if seconds is None else min(len(self), round(seconds * SAMPLE_RATE))
-        wanted = min(wanted, max(0, self._written - since))
+        last = self._written if until is None else min(until, self._written)
+        there = max(0, last - max(since, self._written - len(self)))
+        wanted = there if seconds is None else min(there, round(seconds * SAMPLE_RATE))
         if wanted == 0:
             return _EMPTY
         size = len(self._ring)
-        begin, end = (self._written - wanted) % size, self._written % size
+        begin, end = (last - wanted) % size, last % size
         copy = self._ring[begin:end].copy() if begin < end else np.concatenate((self._ring[begin:], self._ring[:end]))
         copy.flags.writeable = False
         return copy

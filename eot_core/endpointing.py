@@ -13,6 +13,16 @@ DETECTOR_MIN_DELAY = 0.3
 DETECTOR_MAX_DELAY = 2.5
 """Seconds; livekit-agents' defaults for an audio turn detector (``voice/turn.py``, _STREAMING_ENDPOINTING_DEFAULTS)."""
 
+FIRST_HEARS = 0.2
+"""Seconds of the pause that a model hears at first. eot-bench's ``score_point``: published figures, and our own, are of
+scores of so much silence."""
+ASKED_LATER = 0.056
+"""Seconds from the end of what a model hears to the moment in which it is asked. The VAD is certain of a pause after
+eight windows of 32 ms, 0.256 s; frames of up to 50 ms have come in by then."""
+RESCORE_UNTIL = 1.0
+"""Seconds into a pause after which it is not scored again: neither when policies are measured (recordings seldom have
+more silence at the end of a turn) nor when they run."""
+
 LOGIT_LIMIT = 7.0
 """Scores of one pause are averaged as logits, cut off here (p = 0.999): a model that is sure once can be outvoted."""
 
@@ -36,8 +46,9 @@ class EndpointingOptions:
     exponent: float | None = None
     """More than 0: the delay falls with p, the faster the larger this is. None: the step."""
     rescore_every: float | None = None
-    """With ``exponent``: the pause is scored again at multiples of so many seconds, while that could change when the
-    turn ends, and p is the sigmoid of the mean logit of all its scores. None: one score a pause."""
+    """With ``exponent``: the pause is scored again at multiples of so many seconds (the last one 1 s into it), while
+    that could change when the turn ends, and p is the sigmoid of the mean logit of all its scores. None: one score a
+    pause."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "min_delay", check_seconds(self.min_delay, "min_delay"))
@@ -149,10 +160,11 @@ class Endpointer:
             return None
         elapsed = self._scored_at - decision.speech_ended_at
         next_at = decision.speech_ended_at + every * (math.floor(elapsed / every + _SAME) + 1)
-        if next_at >= decision.commit_at - _SAME:
+        until = decision.speech_ended_at + min(RESCORE_UNTIL + _SAME, self._options.max_delay)
+        if next_at >= decision.commit_at - _SAME or next_at > until:
             return None
         # The most that the scores which are left could do, all of them pulling the same way.
-        left = math.ceil((decision.speech_ended_at + self._options.max_delay - next_at) / every)
+        left = math.floor((until - next_at) / every) + 1
         soonest, latest = (
             max(next_at, decision.speech_ended_at + self._options.delay_for(_mean(self._logits, extreme, left), 0.0))
             for extreme in (LOGIT_LIMIT, -LOGIT_LIMIT)
@@ -213,8 +225,9 @@ class Endpointer:
             return None
         probability = prediction.probability
         if self._options.rescore_every is not None:
-            if self._decision is not None and (at >= self._decision.commit_at or prediction.outcome is Outcome.DEFAULT):
-                # Too late to matter, or nobody's opinion: what was decided stands.
+            if self._decision is not None and (self.rescore_at is None or prediction.outcome is Outcome.DEFAULT):
+                # Nobody asked for it, or nobody's opinion: what was decided stands. A score that was asked for before
+                # the turn was to end counts also where it comes after that: who asked has waited for it.
                 return self._decision
             if prediction.outcome is Outcome.ANSWERED:
                 self._logits.append(_logit(probability))

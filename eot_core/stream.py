@@ -185,15 +185,22 @@ class DetectorStream(Observable):
             return
         self._run(self._session.push_audio(samples, rate, time.time()))
 
-    def predict(self) -> asyncio.Future[Prediction]:
+    def predict(self, *, silence: float | None = None, again_at: float | None = None) -> asyncio.Future[Prediction]:
         """Ask whether the turn has ended, given the audio so far. A request in flight is superseded.
+
+        Scores depend on how much silence a model hears at the end, and thresholds were measured with so much and no
+        more. Who knows how long the pause is says so; local models are then given exactly that.
+
+        Args:
+            silence: seconds of silence at the end of the audio so far, at the first question of a pause.
+            again_at: at a further question of the same pause: the seconds into it at which it is asked.
 
         Returns:
             A future that is always resolved with a :class:`Prediction`, after ``prediction_timeout`` seconds at the
             latest, and never holds an exception. Cancelling the future drops the request.
         """
         future: asyncio.Future[Prediction] = self._loop.create_future()
-        effects = self._session.predict(self._clock.now())
+        effects = self._session.predict(self._clock.now(), silence=silence, again_at=again_at)
         request_id = self._session.last_request_id
         self._futures[request_id] = future
         future.add_done_callback(lambda done: self._on_done(request_id, done))

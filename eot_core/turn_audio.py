@@ -10,6 +10,10 @@ from .models.base import SAMPLE_RATE, ModelSpec, PcmArray
 MIN_KEPT = 8.0
 """Seconds that are kept at least, for a model that takes over; smart-turn sees 8 s."""
 
+_UNHEARD = 0.25
+"""Seconds that are kept besides: so much of the newest audio may be left out of a snapshot (:meth:`TurnAudio.snapshot`,
+``hears``), which is to be as long all the same."""
+
 _LEAD = 1.0
 """Seconds before the turn's onset that a new connection is sent."""
 
@@ -27,11 +31,12 @@ class TurnAudio:
         Args:
             window: seconds that must be kept.
         """
-        self._window = AudioWindow(max(MIN_KEPT, window))
+        self._window = AudioWindow(max(MIN_KEPT, window) + _UNHEARD)
         self._resampler = Resampler()
         self._anchor = 0
         self._awaiting_speech = True
         self._ended_at = 0
+        self._pause_at: int | None = None
         self.captured_at = 0.0
         """Wall-clock time at which the newest audio was captured, in seconds."""
 
@@ -52,19 +57,32 @@ class TurnAudio:
         """Take what the filter still holds; returns it."""
         return self._write(self._resampler.drain())
 
-    def snapshot(self, spec: ModelSpec | None) -> PcmArray:
-        """What the model is to see, shape (n,), read-only; empty where there is no audio. None: all that is kept."""
+    def snapshot(self, spec: ModelSpec | None, *, hears: float | None = None) -> PcmArray:
+        """What the model is to see, shape (n,), read-only; empty where there is no audio. None: all that is kept.
+
+        Args:
+            spec: of the model.
+            hears: seconds of the pause that a model is given which counts them; None: all that there is.
+        """
         if spec is None:
             return self._window.snapshot()
         since = 0 if spec.pre_speech is None else self._anchor - round(spec.pre_speech * SAMPLE_RATE)
-        return self._window.snapshot(spec.window, since=max(0, since))
+        until = None
+        if hears is not None and self._pause_at is not None and not spec.hears_all:
+            until = self._pause_at + round(hears * SAMPLE_RATE)
+        return self._window.snapshot(spec.window, since=max(0, since), until=until)
 
     def turn(self) -> PcmArray:
         """The turn so far, and a second before it, as far as it is kept."""
         return self._window.snapshot(since=max(0, self._anchor - round(_LEAD * SAMPLE_RATE)))
 
+    def speech_ended(self, silence: float) -> None:
+        """A pause has begun: the newest ``silence`` seconds are silent."""
+        self._pause_at = max(0, self._window.written - round(silence * SAMPLE_RATE))
+
     def speech_started(self) -> None:
         """Speech began, or was resumed; only the first one in a turn is its onset."""
+        self._pause_at = None
         if self._awaiting_speech:
             self._awaiting_speech = False
             self._anchor = self._window.written
@@ -74,6 +92,7 @@ class TurnAudio:
         if self._awaiting_speech and self._window.written == self._ended_at:
             return False
         self._ended_at = self._anchor = self._window.written
+        self._pause_at = None
         self._awaiting_speech = True
         return True
 

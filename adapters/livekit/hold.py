@@ -15,7 +15,8 @@ from eot_core.clock import Clock, TimerHandle
 
 SILENCE_AT_PREDICTION = 0.256
 """Seconds of silence that there have been when LiveKit asks: it does so with the first VAD window (32 ms) before which
-0.2 s or more of silence had accumulated, that is with the eighth (livekit-agents, ``voice/audio_recognition.py``)."""
+0.2 s or more of silence had accumulated, that is with the eighth (livekit-agents, ``voice/audio_recognition.py``). With
+:class:`adapters.livekit.VAD` what had been heard of the next window is known too."""
 
 
 class Hold:
@@ -27,7 +28,7 @@ class Hold:
         options: EndpointingOptions,
         prediction: Prediction,
         *,
-        asked_at: float,
+        ended_at: float,
         clock: Clock,
         release: Callable[[Prediction, float], None],
     ) -> None:
@@ -36,7 +37,7 @@ class Hold:
             core: for thresholds, and further scores of the same pause.
             options: the delays, and the curve between them.
             prediction: answered or default.
-            asked_at: when LiveKit asked, in seconds of the clock.
+            ended_at: true end of speech, in seconds of the clock.
             clock: time and timers.
             release: called once, with the prediction and a threshold that it reaches, when the turn is to end.
         """
@@ -45,7 +46,8 @@ class Hold:
         self._release = release
         self._prediction = prediction
         self._endpointer = Endpointer(options)
-        self._endpointer.speech_ended(asked_at - SILENCE_AT_PREDICTION)
+        self._ended_at = ended_at
+        self._endpointer.speech_ended(ended_at)
         self._timer: TimerHandle | None = None
         self._over = False
         self._decide(prediction)
@@ -71,7 +73,7 @@ class Hold:
         if again is None or again <= now:  # past: the score that was asked for then did not come
             self._set_timer(decision.commit_at, self._commit)
         else:
-            self._set_timer(again, self._rescore)
+            self._set_timer(again, lambda: self._rescore(again - self._ended_at))
 
     def _set_timer(self, when: float, action: Callable[[], None]) -> None:
         if self._timer is not None:
@@ -81,10 +83,10 @@ class Hold:
         else:
             self._timer = self._clock.call_at(when, action)
 
-    def _rescore(self) -> None:
+    def _rescore(self, again_at: float) -> None:
         if self._over:
             return
-        self._core.predict().add_done_callback(self._rescored)
+        self._core.predict(again_at=again_at).add_done_callback(self._rescored)
 
     def _rescored(self, future: asyncio.Future[Prediction]) -> None:
         if not self._over and not future.cancelled():

@@ -16,7 +16,8 @@ from livekit.agents.voice.turn import TurnDetectionEvent
 from eot_core import DetectorStream, Outcome, Prediction
 
 from .frames import mono
-from .hold import Hold
+from .hold import SILENCE_AT_PREDICTION, Hold
+from .vad import silence_so_far
 
 logger = logging.getLogger("adapters.livekit")
 
@@ -51,7 +52,7 @@ class TurnDetectorStream:
         self._core = core
         self._loop = asyncio.get_running_loop()
         self._in_flight: tuple[asyncio.Future[Prediction], asyncio.Future[TurnDetectionEvent]] | None = None
-        self._asked_at = 0.0
+        self._speech_ended_at = 0.0
         self._hold: Hold | None = None
         self._held_answer: asyncio.Future[TurnDetectionEvent] | None = None
         self._reached: float | None = None
@@ -134,9 +135,11 @@ class TurnDetectorStream:
             return answer
         try:
             self._drop_hold()
-            inner = self._core.predict()
+            silence = silence_so_far()
+            silence = SILENCE_AT_PREDICTION if silence is None else silence
+            inner = self._core.predict(silence=silence)
             self._settle()  # the one that was superseded
-            self._asked_at = self._core.clock.now()
+            self._speech_ended_at = self._core.clock.now() - silence
             inner.add_done_callback(lambda done: self._relay(done, answer))
             answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
             self._in_flight = inner, answer
@@ -212,7 +215,9 @@ class TurnDetectorStream:
                 answer.set_result(_event(prediction))
 
         self._held_answer = answer
-        hold = Hold(self._core, options, prediction, asked_at=self._asked_at, clock=self._core.clock, release=release)
+        hold = Hold(
+            self._core, options, prediction, ended_at=self._speech_ended_at, clock=self._core.clock, release=release
+        )
         if self._held_answer is answer:  # not released at once
             self._hold = hold
 

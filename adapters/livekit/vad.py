@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,27 @@ class VAD(vad.VAD):
             stream._update(options, prefix, max_speech)
 
 
+@dataclass
+class HeardEvent(vad.VADEvent):
+    """An event that knows how much silence there is at the end of all that was heard, its frame's rest included."""
+
+    silence_so_far: float = 0.0
+    """Seconds; in INFERENCE_DONE alone."""
+
+
+_delivered: weakref.WeakKeyDictionary[asyncio.Task[Any], float] = weakref.WeakKeyDictionary()
+"""Silence of the event that a task has taken last."""
+
+
+def silence_so_far() -> float | None:
+    """Seconds of silence, for whoever is called while LiveKit handles an event of our VAD; None elsewhere.
+
+    LiveKit asks the detector in the task that takes the VAD's events, and says nothing about them.
+    """
+    task = asyncio.current_task()
+    return None if task is None else _delivered.get(task)
+
+
 class VADStream(vad.VADStream):
     """Made by :meth:`VAD.stream`; iterate over it for :class:`livekit.agents.vad.VADEvent`.
 
@@ -184,6 +205,12 @@ class VADStream(vad.VADStream):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._complained: set[str] = set()
         super().__init__(parent)
+
+    async def __anext__(self) -> vad.VADEvent:
+        event = await super().__anext__()
+        if isinstance(event, HeardEvent) and (task := asyncio.current_task()) is not None:
+            _delivered[task] = event.silence_so_far
+        return event
 
     def _update(self, options: VADOptions, prefix: float, max_speech: float) -> None:
         self._options = options
@@ -270,7 +297,7 @@ class VADStream(vad.VADStream):
                 window, overflowed = self._buffer.next_window()
                 if overflowed:
                     logger.warning("max_buffered_speech is reached: the rest of this speech is left out of its frames")
-                return vad.VADEvent(
+                return HeardEvent(
                     type=vad.VADEventType.INFERENCE_DONE,
                     samples_index=_samples(event.at),
                     timestamp=event.at,
@@ -282,6 +309,7 @@ class VADStream(vad.VADStream):
                     speaking=event.speaking,
                     raw_accumulated_silence=event.raw_accumulated_silence,
                     raw_accumulated_speech=event.raw_accumulated_speech,
+                    silence_so_far=event.raw_accumulated_silence + WINDOW + max(0.0, self._heard - event.at),
                 )
             case SpeechStarted():
                 return vad.VADEvent(

@@ -129,7 +129,7 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
             return EndOfTurnState.COMPLETE, metrics
         stream, clock = self._open()
         self._speaking = False
-        self._prediction = stream.predict()
+        self._prediction = stream.predict(silence=self._vad_stop_secs)
         self._metrics = None
         self._endpointer.speech_ended(clock.now() - self._vad_stop_secs)
         return EndOfTurnState.INCOMPLETE, None

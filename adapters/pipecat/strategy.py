@@ -269,7 +269,8 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         )
         self._endpointer.speech_ended(ended_at)
         self._gate.speech_ended(ended_at)
-        self._pause = _Pause(stream.predict())
+        # What the VAD had heard by then; its report may come later, but before any further audio.
+        self._pause = _Pause(stream.predict(silence=frame.stop_secs))
         self._task = self.create_task(self._follow(self._pause))
 
     async def _follow(self, pause: _Pause) -> None:
@@ -288,7 +289,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             await sleep_until(self._clock, again)
             if self._stream is None:
                 break
-            later = self._decide(await self._stream.predict())
+            later = self._decide(await self._stream.predict(again_at=again - decision.speech_ended_at))
             if later is None:
                 break
             if later.commit_at != decision.commit_at:

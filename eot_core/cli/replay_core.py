@@ -83,7 +83,7 @@ class _Replay:
 
     async def _predict(self, ended_at: float) -> None:
         self._endpointer.speech_ended(ended_at)
-        future = self._stream.predict()
+        future = self._stream.predict(silence=self._clock.now() - ended_at)
         try:
             prediction = await asyncio.wait_for(asyncio.shield(future), PATIENCE)
         except TimeoutError:

@@ -59,5 +59,6 @@ def v1_mini_spec(load: Callable[[], Model], is_available: Callable[[], bool]) ->
         default_threshold=DEFAULT_THRESHOLD,
         thresholds=THRESHOLDS,
         pre_speech=None,
+        hears_all=True,  # as LiveKit gives it
         is_available=is_available,
     )
