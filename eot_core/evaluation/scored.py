@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..endpointing import ASKED_LATER, RESCORE_UNTIL
 from ..options import check_seconds
 from .items import Item, Span
 from .pauses import MAX_HOLD, MIN_HOLD, SCORE_AT, Pauses
@@ -25,7 +26,7 @@ class ScoringOptions:
     """Longer holds are not counted; seconds."""
     rescore_every: float | None = None
     """Seconds between further scores of the same pause, for as long as its recorded silence lasts; None: one score."""
-    rescore_until: float = 1.0
+    rescore_until: float = RESCORE_UNTIL
     """Seconds into a pause; no further scores after that."""
     channel: int | None = None
     """Channel of recordings that have several; None mixes them down."""
@@ -41,13 +42,21 @@ class ScoringOptions:
             check_seconds(self.rescore_every, "rescore_every", positive=True)
 
     @property
-    def moments(self) -> tuple[float, ...]:
-        """Seconds into a pause at which it is scored."""
+    def asked_at(self) -> tuple[float, ...]:
+        """Seconds into a pause at which it is scored: ``score_at``, and after that the multiples of ``rescore_every``,
+        as the Endpointer asks for them."""
         if self.rescore_every is None:
             return (self.score_at,)
         steps = int((self.rescore_until + _SLACK) / self.rescore_every)
         grid = [self.rescore_every * i for i in range(1, steps + 1)]
-        return (self.score_at, *(round(t, 6) for t in grid if t > self.score_at + _SLACK))
+        return (self.score_at, *(round(t, 6) for t in grid if t > self.score_at + ASKED_LATER + _SLACK))
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """Seconds into a pause at which the audio of each score ends. In a call what comes in while the model is asked
+        is not heard (:data:`~eot_core.endpointing.ASKED_LATER`); the first score is of ``score_at`` seconds."""
+        first, *later = self.asked_at
+        return (first, *(round(t - ASKED_LATER, 6) for t in later))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +102,5 @@ class ScoredSet:
             answered_at=np.full(len(self.pauses), self.options.score_at),
             language=np.array([p.item.language for p in self.pauses], dtype=np.str_),
             later=values[:, 1:],
-            later_at=np.array(self.options.moments[1:]),
+            later_at=np.array(self.options.asked_at[1:]),
         )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ..models.base import Model, ModelError, ModelSpec
+from ..models.base import SAMPLE_RATE, Model, ModelError, ModelSpec
 from ..models.registry import resolve_model
 from ..models.weights import sha256_of
+from ..vad import SileroVAD, SpeechStarted
 from .items import Item
 from .recording import Recording
 
@@ -46,8 +47,15 @@ class Scorer(Protocol):
         ...
 
 
+_PIECE = 1.0
+"""Seconds that are listened to at a time for the onset of a turn."""
+
+
 class ModelScorer:
-    """A local model, given what it is given in a call: at most its window, and nothing from before the turn."""
+    """A local model, given what it is given in a call: at most its window, and nothing from before the turn.
+
+    A model that scores turns is given them from ``pre_speech`` seconds before the VAD heard their onset, as in a call.
+    """
 
     def __init__(self, spec: ModelSpec, fingerprint: str | None = None) -> None:
         """
@@ -58,8 +66,11 @@ class ModelScorer:
         self.spec = spec
         self.name = spec.name
         sha256 = fingerprint or spec.sha256
-        self.fingerprint = None if sha256 is None else f"{spec.name}-{sha256}-{spec.window:g}"
+        onset = "" if spec.pre_speech is None else f"-onset-{spec.pre_speech:g}"
+        self.fingerprint = None if sha256 is None else f"{spec.name}-{sha256}-{spec.window:g}{onset}"
         self._model: Model | None = None
+        self._vad = SileroVAD()
+        self._begun: tuple[Item, float] | None = None
 
     def prepare(self) -> None:
         """See :class:`Scorer`."""
@@ -71,13 +82,35 @@ class ModelScorer:
         """See :class:`Scorer`."""
         if self._model is None:
             raise ModelError(f"{self.name} is not loaded: call prepare() first")
-        pcm = recording.read_16k(max(item.turn_start, at - self.spec.window), at)
+        pcm = recording.read_16k(max(self._begin(item, recording), at - self.spec.window), at)
         if len(pcm) == 0:
             raise ModelError(f"{self.name}: there is no audio before {at:.2f} s")
         value = float(self._model.predict(pcm))
         if not math.isfinite(value) or not 0.0 <= value <= 1.0:
             raise ModelError(f"{self.name}: said {value!r} at {at:.2f} s, which is no probability")
         return value
+
+    def _begin(self, item: Item, recording: Recording) -> float:
+        """Seconds into the recording from which the model may hear this turn."""
+        if self.spec.pre_speech is None:
+            return item.turn_start
+        if self._begun is None or self._begun[0] is not item:
+            onset = self._onset(item, recording)
+            began = item.turn_start if onset is None else max(item.turn_start, onset - self.spec.pre_speech)
+            self._begun = item, began
+        return self._begun[1]
+
+    def _onset(self, item: Item, recording: Recording) -> float | None:
+        """When a detector is told that the turn has begun, in seconds; None where no speech is heard before its first
+        pause."""
+        stream = self._vad.stream()
+        start, until = item.turn_start, item.spans[0].start
+        while start < until:
+            for event in stream.push(recording.read_16k(start, min(until, start + _PIECE)), SAMPLE_RATE):
+                if isinstance(event, SpeechStarted):
+                    return item.turn_start + event.at
+            start += _PIECE
+        return None
 
 
 class VadScorer:

@@ -122,11 +122,12 @@ class TestKnownAnswers:
     def test_rescoring(self, tmp_path: Path) -> None:
         path = write_known(tmp_path, {"a-1": [(0.5, 0.45, 0.1), (0.5, 0.7, 0.9)]})
         options = ScoringOptions(rescore_every=0.2, check_speech=False)
-        assert options.moments == (0.2, 0.4, 0.6, 0.8, 1.0)
+        assert options.asked_at == (0.2, 0.4, 0.6, 0.8, 1.0)
+        assert options.moments == (0.2, 0.344, 0.544, 0.744, 0.944)  # what has surely come in when the model is asked
         result, problems = scored(path, ElapsedScorer(), options=options)
         assert problems == []
         pauses = result.for_model("elapsed")
-        # Only what was recorded: the hold at 0.4 s, the end at 0.4 and 0.6 s.
+        # Only what was recorded: the hold at 0.344 s, the end at 0.344 and 0.544 s.
         assert np.isfinite(pauses.later).sum(axis=1).tolist() == [1, 2]
         assert list(pauses.later_at) == [0.4, 0.6, 0.8, 1.0]
 
