@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ def benchmark(
     resamples: int = RESAMPLES,
     min_hold: float = MIN_HOLD,
     max_hold: float = MAX_HOLD,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Benchmark:
     """Evaluate every model.
 
@@ -104,27 +106,24 @@ def benchmark(
         resamples: see :func:`evaluate`.
         min_hold: seconds; shorter holds are not counted.
         max_hold: seconds; longer holds are not counted.
+        on_progress: told after each evaluation: how many are done, of how many.
     """
     overall: dict[str, Evaluation] = {}
     groups: dict[str, dict[str, dict[str, Evaluation]]] = {}
+    done = 0
     for model, all_pauses in pauses.items():
+        measure = partial(evaluate, model, scored=model != VAD, seed=seed, resamples=resamples)
+        parts = _parts(all_pauses, sources)
         rescored = all_pauses.later.shape[1] > 0
-        chosen = all_pauses.counted(min_hold, max_hold)
-        overall[model] = evaluate(
-            model, chosen, families=families_for(model, rescored=rescored), seed=seed, resamples=resamples
+        overall[model] = measure(
+            all_pauses.counted(min_hold, max_hold), families=families_for(model, rescored=rescored)
         )
-        kinds = {"language": all_pauses.language}
-        if len(sources) == len(all_pauses) and all(s is not None for s in sources):
-            kinds["source"] = np.array(sources, dtype=np.str_)
-        for kind, values in kinds.items():
-            names = sorted(set(values.tolist()))
-            if len(names) < 2:
-                continue
-            for value in names:
-                part = all_pauses.where(values == value).counted(min_hold, max_hold)
-                groups.setdefault(kind, {}).setdefault(value, {})[model] = evaluate(
-                    model, part, families=families_for(model, all_curves=False), seed=seed, resamples=resamples
-                )
+        on_progress(done := done + 1, len(pauses) * (1 + len(parts)))
+        for kind, value, part in parts:
+            groups.setdefault(kind, {}).setdefault(value, {})[model] = measure(
+                part.counted(min_hold, max_hold), families=families_for(model, all_curves=False)
+            )
+            on_progress(done := done + 1, len(pauses) * (1 + len(parts)))
     return Benchmark(
         dataset=dataset,
         settings={**(settings or {}), "seed": seed, "resamples": resamples, "min_hold": min_hold, "max_hold": max_hold},
@@ -132,6 +131,19 @@ def benchmark(
         overall=overall,
         groups=groups,
     )
+
+
+def _parts(pauses: Pauses, sources: Sequence[str | None]) -> list[tuple[str, str, Pauses]]:
+    """What is evaluated on its own besides the whole: ("language", "de", its pauses) and so on."""
+    kinds = {"language": pauses.language}
+    if len(sources) == len(pauses) and all(s is not None for s in sources):
+        kinds["source"] = np.array(sources, dtype=np.str_)
+    parts = []
+    for kind, values in kinds.items():
+        names = sorted(set(values.tolist()))
+        if len(names) > 1:
+            parts += [(kind, name, pauses.where(values == name)) for name in names]
+    return parts
 
 
 def from_scored(dataset: str, scored: ScoredSet, **arguments: Any) -> Benchmark:

@@ -51,7 +51,7 @@ class Evaluation:
     ends: int
     clusters: int
     auc: float
-    """NaN for a score that is the same for every pause, and without holds or ends."""
+    """.5 for a score that is the same for every pause; NaN without holds or ends, and for silence alone."""
     auc_interval: Interval
     ap: float
     ap_interval: Interval
@@ -87,6 +87,7 @@ def evaluate(
     *,
     families: Sequence[PolicyFamily] = (StepPolicies(),),
     budgets: Sequence[Budget] = BUDGETS,
+    scored: bool = True,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
@@ -97,22 +98,23 @@ def evaluate(
         pauses: already without the holds that are not to count (:meth:`Pauses.counted`).
         families: policies to try, each family on its own.
         budgets: what to report of each.
+        scored: False for what gives no scores: silence alone has no AUC and no AP.
         seed: of the resamples and the halves; models are comparable under one seed.
         resamples: for the intervals; 0 leaves them out, as do fewer than :data:`MIN_CLUSTERS` speakers or calls.
     """
-    informative = len(pauses) > 0 and bool((pauses.score != pauses.score[0]).any())
     both = pauses.holds > 0 and pauses.ends > 0
+    ranked = scored and both
     if pauses.clusters()[1] < MIN_CLUSTERS:
         resamples = 0
-    replicates = resample_scores(pauses, resamples, seed) if both and informative and resamples else {}
+    replicates = resample_scores(pauses, resamples, seed) if ranked and resamples else {}
     return Evaluation(
         model=model,
         holds=pauses.holds,
         ends=pauses.ends,
         clusters=pauses.clusters()[1],
-        auc=auc(pauses.score, pauses.is_end) if informative else math.nan,
+        auc=auc(pauses.score, pauses.is_end) if ranked else math.nan,
         auc_interval=interval(replicates["auc"]) if replicates else None,
-        ap=average_precision(pauses.score, pauses.is_end) if informative and both else math.nan,
+        ap=average_precision(pauses.score, pauses.is_end) if ranked else math.nan,
         ap_interval=interval(replicates["ap"]) if replicates else None,
         families=tuple(_family(f, pauses, budgets, seed, resamples) for f in families) if both else (),
         replicates=replicates,

@@ -29,6 +29,9 @@ PUBLISHED_TIMEOUTS: Floats = np.round(np.arange(1.0, 3.501, 0.5), 3)
 EXPONENTS: Floats = np.geomspace(0.05, 50.0, len(THRESHOLDS))
 """As many as there are thresholds, so that both families are searched on grids of the same size."""
 
+PART = 1_000_000
+"""Groups times policies that are counted at a time, unless said otherwise: three arrays of 8 MB each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Counts:
@@ -63,6 +66,13 @@ class PolicyFamily(Protocol):
         """What each policy did to each group. ``groups``: shape (n,), each pause's group from 0 to ``n_groups`` - 1."""
         ...
 
+    def parts(
+        self, pauses: Pauses, groups: npt.NDArray[np.intp], n_groups: int, cells: int = PART
+    ) -> Iterator[tuple[slice, Counts]]:
+        """:meth:`count` in parts of the grid, of about ``cells`` numbers each: with thousands of groups the whole does
+        not fit into memory."""
+        ...
+
     def delays(self, pauses: Pauses, index: int) -> Floats:
         """Delay that policy ``index`` gives each pause, in seconds, shape (n,)."""
         ...
@@ -82,19 +92,28 @@ class _Grid:
     def count(self, pauses: Pauses, groups: npt.NDArray[np.intp], n_groups: int) -> Counts:
         """See :class:`PolicyFamily`."""
         size = len(next(iter(self.parameters.values())))
+        return next(counts for _, counts in self.parts(pauses, groups, n_groups, n_groups * size))
+
+    def parts(
+        self, pauses: Pauses, groups: npt.NDArray[np.intp], n_groups: int, cells: int = PART
+    ) -> Iterator[tuple[slice, Counts]]:
+        """See :class:`PolicyFamily`."""
         order = np.argsort(groups, kind="stable")
         ordered, group = pauses.where(order), groups[order]
         end = ordered.is_end
         holds = np.bincount(group[~end], minlength=n_groups).astype(np.float64)
         ends = np.bincount(group[end], minlength=n_groups).astype(np.float64)
-        cutoffs, latency, detected = (np.zeros((n_groups, size)) for _ in range(3))
         hold_sum, end_sum = _GroupSum(group[~end]), _GroupSum(group[end])
         longest = ordered.duration[~end, None] - EPSILON
+        kept: list[tuple[Floats, Floats, Floats]] = []
+        first, size = 0, len(next(iter(self.parameters.values())))
         for block, delay, early in self._blocks(ordered):
-            hold_sum.add(cutoffs, block, delay[~end] < longest)
-            end_sum.add(latency, block, delay[end])
-            end_sum.add(detected, block, early[end])
-        return Counts(cutoffs, latency, detected, holds, ends)
+            cut = hold_sum.of(delay[~end] < longest, n_groups)
+            kept.append((cut, end_sum.of(delay[end], n_groups), end_sum.of(early[end], n_groups)))
+            if block.stop == size or (block.stop - first) * n_groups >= cells:
+                cutoffs, latency, detected = (np.concatenate(some, axis=1) for some in zip(*kept, strict=True))
+                yield slice(first, block.stop), Counts(cutoffs, latency, detected, holds, ends)
+                first, kept = block.stop, []
 
 
 class _GroupSum:
@@ -105,11 +124,13 @@ class _GroupSum:
         self._starts = np.flatnonzero(starts)
         self._groups = group[self._starts]
 
-    def add(self, target: Floats, block: slice, rows: npt.NDArray[np.generic]) -> None:
+    def of(self, rows: npt.NDArray[np.generic], n_groups: int) -> Floats:
+        sums = np.zeros((n_groups, rows.shape[1]))
         if len(self._starts) == 1:
-            target[self._groups[0], block] += rows.sum(axis=0)
+            sums[self._groups[0]] = rows.sum(axis=0)
         elif len(self._starts):
-            target[self._groups, block] += np.add.reduceat(rows.astype(np.float64), self._starts, axis=0)
+            sums[self._groups] = np.add.reduceat(rows.astype(np.float64), self._starts, axis=0)
+        return sums
 
 
 @dataclass(frozen=True)

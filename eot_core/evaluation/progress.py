@@ -14,9 +14,19 @@ EVERY = 10.0
 class Progress:
     """Call it with how many are done, of how many."""
 
-    def __init__(self, what: str, err: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, what: str, err: TextIO, *, terse: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Args:
+            what: is being done.
+            err: where to write.
+            terse: without a bar, nothing is written of what takes less than :data:`EVERY`.
+            clock: seconds.
+        """
         self._what = what
         self._err = err
+        self._terse = terse
         self._clock = clock
         self._begun = self._told = clock()
         self._bar: Any = None
@@ -35,7 +45,7 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = self._clock()
-        if done == of or now - self._told >= EVERY:
+        if now - self._told >= EVERY or (done == of and not (self._terse and self._told == self._begun)):
             self._told = now
             spent = now - self._begun
             left = f", {spent / done * (of - done):.0f} s left" if 0 < done < of else ""

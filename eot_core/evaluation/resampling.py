@@ -62,23 +62,24 @@ def resample_budgets(
     """
     groups, number = pauses.clusters()
     weights = cluster_weights(number, resamples, seed)
-    counts = family.count(pauses, groups, number)
-    small = replace(
-        counts,
-        cutoffs=counts.cutoffs.astype(np.float32),
-        latency=counts.latency.astype(np.float32),
-        holds=counts.holds.astype(np.float32),
-        ends=counts.ends.astype(np.float32),
-    )
-    found: dict[Budget, list[Floats]] = {budget: [] for budget in budgets}
-    for begin in range(0, resamples, _CHUNK):
-        cutoff, latency = rates(small, weights[begin : begin + _CHUNK])
-        for budget in budgets:
-            spent, aim = (latency, cutoff) if budget.kind == "latency" else (cutoff, latency)
-            within = np.where(spent <= budget.value + _TOLERANCE, aim, np.inf)
-            best = np.asarray(np.nanmin(np.where(np.isnan(within), np.inf, within), axis=1), dtype=np.float64)
-            found[budget].append(np.where(np.isfinite(best), best, math.nan))
-    return {budget: np.concatenate(parts) for budget, parts in found.items()}
+    found = {budget: np.full(resamples, np.inf) for budget in budgets}
+    for _, counts in family.parts(pauses, groups, number):
+        small = replace(
+            counts,
+            cutoffs=counts.cutoffs.astype(np.float32),
+            latency=counts.latency.astype(np.float32),
+            holds=counts.holds.astype(np.float32),
+            ends=counts.ends.astype(np.float32),
+        )
+        for begin in range(0, resamples, _CHUNK):
+            rows = slice(begin, begin + _CHUNK)
+            cutoff, latency = rates(small, weights[rows])
+            for budget in budgets:
+                spent, aim = (latency, cutoff) if budget.kind == "latency" else (cutoff, latency)
+                # NaN is within no budget, and fmin passes it over.
+                best = np.fmin.reduce(np.where(spent <= budget.value + _TOLERANCE, aim, np.inf), axis=1)
+                found[budget][rows] = np.fmin(found[budget][rows], best)
+    return {budget: np.where(np.isfinite(values), values, math.nan) for budget, values in found.items()}
 
 
 def interval(replicates: Floats, level: float = 0.95) -> tuple[float, float] | None:
@@ -104,25 +105,23 @@ def held_out(
     where no policy keeps to the budget.
     """
     groups, number = pauses.clusters()
-    rng = np.random.default_rng(seed)
+    halves = _halves(pauses, groups, number, seed, splits) if number >= 2 else []
     sums: dict[Budget, list[tuple[float, float]]] = {budget: [] for budget in budgets}
-    if number >= 2:
-        counts = family.count(pauses, groups, number)
-        for _ in range(splits):
-            first = np.zeros(number, dtype=bool)
-            first[rng.permutation(number)[: number // 2]] = True
-            halves = np.stack([first, ~first]).astype(np.float64)
-            if min((halves @ counts.holds).min(), (halves @ counts.ends).min()) == 0:
-                continue
-            cutoff, latency = rates(counts, halves)
+    if halves:
+        rows = np.concatenate([np.stack([first, ~first]) for first in halves]).astype(np.float64)
+        parts = [rates(counts, rows) for _, counts in family.parts(pauses, groups, number)]
+        cutoff, latency = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+        holds, ends = (rows @ np.bincount(groups[kind], minlength=number) for kind in (~pauses.is_end, pauses.is_end))
+        for one in range(0, len(rows), 2):
+            other = one + 1
             for budget in budgets:
-                chosen = [best_index(family, cutoff[i], latency[i], budget) for i in (0, 1)]
+                chosen = [best_index(family, cutoff[i], latency[i], budget) for i in (one, other)]
                 if chosen[0] is None or chosen[1] is None:
                     continue
                 # What was chosen on one half did this to the other; together every pause counts once.
-                cut = [counts.cutoffs[~first, chosen[0]].sum(), counts.cutoffs[first, chosen[1]].sum()]
-                late = [counts.latency[~first, chosen[0]].sum(), counts.latency[first, chosen[1]].sum()]
-                sums[budget].append((sum(cut) / counts.holds.sum(), sum(late) / counts.ends.sum()))
+                cut = cutoff[other, chosen[0]] * holds[other] + cutoff[one, chosen[1]] * holds[one]
+                late = latency[other, chosen[0]] * ends[other] + latency[one, chosen[1]] * ends[one]
+                sums[budget].append((cut / pauses.holds, late / pauses.ends))
     return {
         budget: HeldOut(
             float(np.mean([c for c, _ in rows])), float(np.mean([late for _, late in rows])), len(rows)
@@ -131,3 +130,19 @@ def held_out(
         else None
         for budget, rows in sums.items()
     }  # fmt: skip
+
+
+def _halves(
+    pauses: Pauses, groups: npt.NDArray[np.intp], number: int, seed: int, splits: int
+) -> list[npt.NDArray[np.bool_]]:
+    """Random halves of the clusters, shape (number,) each; none where a half would lack holds, or ends."""
+    rng = np.random.default_rng(seed)
+    holds = np.bincount(groups[~pauses.is_end], minlength=number)
+    ends = np.bincount(groups[pauses.is_end], minlength=number)
+    halves = []
+    for _ in range(splits):
+        first = np.zeros(number, dtype=bool)
+        first[rng.permutation(number)[: number // 2]] = True
+        if min(holds[first].sum(), holds[~first].sum(), ends[first].sum(), ends[~first].sum()) > 0:
+            halves.append(first)
+    return halves

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from eot_core.evaluation import Budget, DelayOnly, Pauses, StepPolicies, auc, sweep
+from eot_core.evaluation import (
+    Budget,
+    ContinuousPolicies,
+    DelayOnly,
+    Pauses,
+    PolicyFamily,
+    StepPolicies,
+    auc,
+    sweep,
+)
 from eot_core.evaluation.benchmark import benchmark, families_for
 from eot_core.evaluation.evaluate import differences, evaluate
 from eot_core.evaluation.resampling import cluster_weights, held_out, interval, resample_budgets, resample_scores
@@ -52,6 +63,35 @@ class TestResampling:
         assert found[0] < auc(some.score, some.is_end) < found[1]
         assert interval(np.zeros(0)) is None
         assert interval(np.array([1.0, math.nan, math.nan])) is None
+
+
+class TestParts:
+    """With a cluster for each recording the whole grid does not fit into memory."""
+
+    @pytest.mark.parametrize("family", [SMALL, DelayOnly(), ContinuousPolicies(exponents=(0.5, 1.0, 2.0))])
+    @pytest.mark.parametrize("cells", [1, 500, 10**9])
+    def test_they_add_up_to_the_whole(self, family: PolicyFamily, cells: int) -> None:
+        some = drawn(60, 12)
+        groups, number = some.clusters()
+        whole = family.count(some, groups, number)
+        parts = list(family.parts(some, groups, number, cells))
+        size = len(next(iter(family.parameters.values())))
+        assert [i for policies, _ in parts for i in range(size)[policies]] == list(range(size))
+        for name in ("cutoffs", "latency", "detected"):
+            joined = np.concatenate([getattr(counts, name) for _, counts in parts], axis=1)
+            assert np.array_equal(joined, getattr(whole, name))
+
+    def test_memory_does_not_grow_with_the_clusters(self) -> None:
+        peaks = []
+        for clusters in (50, 800):
+            some = drawn(1600)
+            some = replace(some, cluster=(np.arange(1600) % clusters).astype(str))
+            tracemalloc.start()
+            evaluate("m", some, resamples=2)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        # 800 clusters x 18,887 policies x 3 figures would be 363 MB at once.
+        assert peaks[1] < peaks[0] + 150e6
 
 
 class TestHeldOut:
