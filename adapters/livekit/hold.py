@@ -13,11 +13,6 @@ from collections.abc import Callable
 from eot_core import DetectorStream, Endpointer, EndpointingOptions, Prediction
 from eot_core.clock import Clock, TimerHandle
 
-SILENCE_AT_PREDICTION = 0.256
-"""Seconds of silence that there have been when LiveKit asks: it does so with the first VAD window (32 ms) before which
-0.2 s or more of silence had accumulated, that is with the eighth (livekit-agents, ``voice/audio_recognition.py``). With
-:class:`adapters.livekit.VAD` what had been heard of the next window is known too."""
-
 
 class Hold:
     """One answer that is held. Made when the model has answered; ends in ``release`` or :meth:`cancel`."""

@@ -16,8 +16,8 @@ from livekit.agents.voice.turn import TurnDetectionEvent
 from eot_core import DetectorStream, Outcome, Prediction
 
 from .frames import mono
-from .hold import SILENCE_AT_PREDICTION, Hold
-from .vad import silence_so_far
+from .hold import Hold
+from .silence import SILENCE_AT_PREDICTION, silence_so_far
 
 logger = logging.getLogger("adapters.livekit")
 
@@ -136,10 +136,9 @@ class TurnDetectorStream:
         try:
             self._drop_hold()
             silence = silence_so_far()
-            silence = SILENCE_AT_PREDICTION if silence is None else silence
-            inner = self._core.predict(silence=silence)
+            inner = self._core.predict(silence=silence)  # None: somebody else asks, and all audio counts
             self._settle()  # the one that was superseded
-            self._speech_ended_at = self._core.clock.now() - silence
+            self._speech_ended_at = self._core.clock.now() - (SILENCE_AT_PREDICTION if silence is None else silence)
             inner.add_done_callback(lambda done: self._relay(done, answer))
             answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
             self._in_flight = inner, answer

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from eot_core.vad.hysteresis import WINDOW, WINDOW_SAMPLES
 from eot_core.vad.stream import VADStream as CoreStream
 
 from .frames import mono
+from .silence import HeardEvent
 from .speech_buffer import SpeechBuffer
 from .threads import vad_threads
 
@@ -164,27 +165,6 @@ class VAD(vad.VAD):
             stream._update(options, prefix, max_speech)
 
 
-@dataclass
-class HeardEvent(vad.VADEvent):
-    """An event that knows how much silence there is at the end of all that was heard, its frame's rest included."""
-
-    silence_so_far: float = 0.0
-    """Seconds; in INFERENCE_DONE alone."""
-
-
-_delivered: weakref.WeakKeyDictionary[asyncio.Task[Any], float] = weakref.WeakKeyDictionary()
-"""Silence of the event that a task has taken last."""
-
-
-def silence_so_far() -> float | None:
-    """Seconds of silence, for whoever is called while LiveKit handles an event of our VAD; None elsewhere.
-
-    LiveKit asks the detector in the task that takes the VAD's events, and says nothing about them.
-    """
-    task = asyncio.current_task()
-    return None if task is None else _delivered.get(task)
-
-
 class VADStream(vad.VADStream):
     """Made by :meth:`VAD.stream`; iterate over it for :class:`livekit.agents.vad.VADEvent`.
 
@@ -208,8 +188,8 @@ class VADStream(vad.VADStream):
 
     async def __anext__(self) -> vad.VADEvent:
         event = await super().__anext__()
-        if isinstance(event, HeardEvent) and (task := asyncio.current_task()) is not None:
-            _delivered[task] = event.silence_so_far
+        if isinstance(event, HeardEvent):
+            event.taken()
         return event
 
     def _update(self, options: VADOptions, prefix: float, max_speech: float) -> None:
