@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 VERSION = 1
 """Of what the lines mean; another version is another file."""
@@ -39,7 +40,7 @@ class ScoreCache:
             OSError: the folder cannot be made, or its file cannot be read.
         """
         self._known: dict[tuple[str, float], float] = {}
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
         self._path: Path | None = None
         if folder is None or fingerprint is None:
             return
@@ -47,7 +48,7 @@ class ScoreCache:
         digest = hashlib.sha256(f"{VERSION}:{fingerprint}".encode()).hexdigest()[:16]
         self._path = folder / f"{name}-{digest}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
+        if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
                 self._known.update(_row(line))
 
@@ -65,14 +66,22 @@ class ScoreCache:
         self._known.update({(key, at): score for at, score in rounded.items()})
         if self._path is None or not rounded:
             return
-        if self._file is None:
-            cut_short = self._path.exists() and not _ends_in_newline(self._path)
-            self._file = self._path.open("a", encoding="utf-8")
-            if cut_short:
-                self._file.write("\n")
         row = {"key": key, "item": item, "at": list(rounded), "scores": list(rounded.values())}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        line = json.dumps(row).encode() + b"\n"
+        if self._file is None:
+            cut_short = self._path.is_file() and not _ends_in_newline(self._path)
+            # Unbuffered: a line is one write, which another process cannot come between, and nothing is left to fail
+            # when the file is closed.
+            self._file = self._path.open("ab", buffering=0)
+            line = b"\n" + line if cut_short else line
+        written = self._file.write(line)
+        if written < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+
+    def forget(self) -> None:
+        """Write no more: what is put is known to this object alone."""
+        self.close()
+        self._path = None
 
     def close(self) -> None:
         """Idempotent."""
@@ -85,9 +94,10 @@ def _row(line: str) -> dict[tuple[str, float], float]:
     try:
         row = json.loads(line)
         key = str(row["key"])
-        return {(key, float(at)): float(score) for at, score in zip(row["at"], row["scores"], strict=True)}
-    except (ValueError, KeyError, TypeError):
+        scores = {(key, float(at)): float(score) for at, score in zip(row["at"], row["scores"], strict=True)}
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {}
+    return scores if all(0.0 <= score <= 1.0 for score in scores.values()) else {}
 
 
 def _ends_in_newline(path: Path) -> bool:

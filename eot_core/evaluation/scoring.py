@@ -19,6 +19,8 @@ from .scorers import Scorer
 __all__ = ["ScoredPause", "ScoredSet", "ScoringOptions", "score_items"]
 
 _SLACK = 1e-6
+_KEPT_EVERY = 100
+"""Scores of one recording that are computed between two writes: hours of a call may be one recording."""
 
 
 def score_items(
@@ -33,7 +35,8 @@ def score_items(
     """Score every pause of every item with every model.
 
     A pause is in the result only where every model that could be loaded gave it a score, so that all are compared on
-    the same pauses. What was computed is in ``cache`` at once: an interrupted run goes on where it was.
+    the same pauses. What was computed is in ``cache`` at once: an interrupted run goes on where it was. Where the cache
+    cannot be written, ``on_problem`` is told once, and nothing more is kept.
 
     Args:
         items: see :func:`eot_core.evaluation.dataset.read_dataset`.
@@ -42,9 +45,6 @@ def score_items(
         cache: folder for scores; None keeps none.
         on_problem: told of everything that was left out, and why.
         on_progress: told after each item: how many are done, of how many.
-
-    Raises:
-        OSError: the cache cannot be written.
     """
     options = options or ScoringOptions()
     result = ScoredSet(options)
@@ -90,10 +90,11 @@ class _Run:
     ) -> None:
         self._options = options
         self._scorers = scorers
-        self._caches = {s.name: ScoreCache(cache, s.fingerprint) for s in scorers}
-        self._checked = ScoreCache(cache, checks.FINGERPRINT)
-        self._check = options.check_speech
         self._on_problem = on_problem
+        self._told = False
+        self._caches = {s.name: self._opened(cache, s.fingerprint) for s in scorers}
+        self._checked = self._opened(cache, checks.FINGERPRINT)
+        self._check = options.check_speech
         self._result = result
         self._seen: Counter[str] = Counter()
         self._rates: Counter[int] = Counter()
@@ -197,11 +198,47 @@ class _Run:
         return [span.start + first, *(span.start + t for t in later if span.start + t <= until + _SLACK)]
 
     def _score(self, scorer: Scorer, item: Item, recording: Recording, key: str, moments: list[float]) -> list[float]:
-        cache = self._caches[scorer.name]
-        known = cache.get(key, moments)
-        fresh = {at: scorer.score(item, recording, at) for at, kept in zip(moments, known, strict=True) if kept is None}
-        cache.put(key, item.id, fresh)
-        return [fresh[at] if kept is None else kept for at, kept in zip(moments, known, strict=True)]
+        known = self._caches[scorer.name].get(key, moments)
+        fresh: dict[float, float] = {}
+        kept = 0
+        try:
+            for at, score in zip(moments, known, strict=True):
+                if score is None:
+                    fresh[at] = scorer.score(item, recording, at)
+                    if len(fresh) - kept >= _KEPT_EVERY:
+                        self._keep(scorer.name, key, item, dict(list(fresh.items())[kept:]))
+                        kept = len(fresh)
+        finally:  # also of what was interrupted, or failed, in the middle
+            self._keep(scorer.name, key, item, dict(list(fresh.items())[kept:]))
+        return [fresh[at] if score is None else score for at, score in zip(moments, known, strict=True)]
+
+    def _opened(self, folder: Path | None, fingerprint: str | None) -> ScoreCache:
+        try:
+            return ScoreCache(folder, fingerprint)
+        except OSError as error:
+            self._not_kept(error)
+            return ScoreCache(None, None)
+
+    def _keep(self, name: str | None, key: str, item: Item, scores: dict[float, float]) -> None:
+        """Keep a model's scores, or (None) what was found of the labels."""
+        cache = self._checked if name is None else self._caches[name]
+        try:
+            cache.put(key, item.id, scores)
+        except OSError as error:
+            self._not_kept(error)
+            cache.forget()
+
+    def _not_kept(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            self._on_problem(
+                Problem(
+                    "cache",
+                    f"scores are not kept, so that a run that is interrupted cannot go on where it was ({error}): make "
+                    "room or choose another folder (--cache)",
+                    left_out=False,
+                )
+            )
 
     def _sounds_right(self, item: Item, recording: Recording, checksum: str) -> bool:
         # A share for the turn, and one for each span: kept under the moments at which these begin.
@@ -216,7 +253,7 @@ class _Run:
                 self._check = False
                 self._result.notes.append(f"labels were not checked for speech: {error}")
                 return True
-            self._checked.put(key, item.id, dict(zip(moments, shares, strict=True)))
+            self._keep(None, key, item, dict(zip(moments, shares, strict=True)))
         problems = checks.judge(item, shares)
         for problem in problems:
             self._on_problem(problem)
