@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -57,14 +59,15 @@ class ModelScorer:
     A model that scores turns is given them from ``pre_speech`` seconds before the VAD heard their onset, as in a call.
     """
 
-    def __init__(self, spec: ModelSpec, fingerprint: str | None = None) -> None:
+    def __init__(self, spec: ModelSpec, fingerprint: str | None = None, name: str | None = None) -> None:
         """
         Args:
             spec: the model.
             fingerprint: checksum of what it runs; None takes the spec's.
+            name: for tables and files; None takes the spec's. What was kept of its scores does not depend on it.
         """
         self.spec = spec
-        self.name = spec.name
+        self.name = name or spec.name
         sha256 = fingerprint or spec.sha256
         onset = "" if spec.pre_speech is None else f"-onset-{spec.pre_speech:g}"
         self.fingerprint = None if sha256 is None else f"{spec.name}-{sha256}-{spec.window:g}{onset}"
@@ -153,19 +156,37 @@ def make_scorers(names: Sequence[str]) -> list[Scorer]:
         ValueError: a name is unknown, or given twice.
     """
     scorers: list[Scorer] = []
+    specs = {name: resolve_model(name) for name in names if name not in (VAD, ELAPSED)}
+    paths = {name: path for name in specs if (path := Path(name).expanduser()).suffix.lower() == ".onnx"}
+    given = Counter(paths[n].resolve() if n in paths else specs[n].name if n in specs else n for n in names)
+    if (twice := given.most_common(1)) and twice[0][1] > 1:
+        raise ValueError(f"model '{twice[0][0]}' is given twice")
+    called = _file_names(paths, {VAD, ELAPSED, *(spec.name for name, spec in specs.items() if name not in paths)})
     for name in names:
-        scorer: Scorer
         if name == VAD:
-            scorer = VadScorer()
+            scorers.append(VadScorer())
         elif name == ELAPSED:
-            scorer = ElapsedScorer()
+            scorers.append(ElapsedScorer())
+        elif name in paths:
+            sha256 = sha256_of(paths[name]) if paths[name].is_file() else None
+            scorers.append(ModelScorer(specs[name], sha256, called[name]))
         else:
-            spec = resolve_model(name)
-            path = Path(name).expanduser()
-            scorer = ModelScorer(spec, sha256_of(path) if spec.sha256 is None and path.is_file() else None)
-        if any(other.name == scorer.name for other in scorers):
-            raise ValueError(f"model {scorer.name!r} is given twice")
-        scorers.append(scorer)
+            scorers.append(ModelScorer(specs[name]))
     if not scorers:
         raise ValueError("no model is given: name at least one")
     return scorers
+
+
+def _file_names(paths: Mapping[str, Path], taken: Set[str]) -> dict[str, str]:
+    """What each file is called: as the file, with as many of its folders before it as tell it from the others."""
+    parts = {name: (*Path(os.path.abspath(path)).parts[1:-1], path.stem) for name, path in paths.items()}
+    depth = dict.fromkeys(paths, 1)
+    while True:
+        called = {name: "-".join(parts[name][-depth[name] :]) for name in paths}
+        often = Counter(called.values())
+        alike = [n for n, c in called.items() if (often[c] > 1 or c in taken) and depth[n] < len(parts[n])]
+        if not alike:
+            # Nothing is left to tell them apart by: the file's ending does it for names that are taken.
+            return {name: f"{c}.onnx" if c in taken else c for name, c in called.items()}
+        for name in alike:
+            depth[name] += 1
