@@ -7,19 +7,16 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
 
 import aiohttp
 import numpy as np
 from aiohttp import web
 
 from ..clock import Clock, TimerHandle
-from ..models.base import ModelSpec, PcmArray
+from ..models.base import ModelSpec
 from ..protocol import (
     Backend,
     ClientEvent,
-    ErrorCode,
     Ignored,
     InferenceStartRequested,
     InferenceStopRequested,
@@ -32,29 +29,16 @@ from ..protocol import (
     State,
 )
 from ..transports.base import Answer, Calibration, InferenceRequest, Transport
-from ..turn_audio import TurnAudio
+from ..transports.scheduler import JobFailed
+from ..vad.silero import SileroVAD
+from .connection import Connection
+from .counts import GatewayCounts
 from .limits import GatewayLimits
 from .stats import RequestTimes
-from .timeline import Timeline
+from .turns import Excerpt, TurnListener
+from .wire import calibration_of, close_code, failure_code
 
 logger = logging.getLogger(__name__)
-
-_CLOSE_CODES: Final = {
-    ErrorCode.TEXT_FRAME: aiohttp.WSCloseCode.UNSUPPORTED_DATA,
-    ErrorCode.MESSAGE_TOO_LARGE: aiohttp.WSCloseCode.MESSAGE_TOO_BIG,
-    ErrorCode.BAD_SETTINGS: aiohttp.WSCloseCode.POLICY_VIOLATION,
-    ErrorCode.TOO_MANY_REQUESTS: aiohttp.WSCloseCode.POLICY_VIOLATION,
-}
-"""For any other violation: 1002, protocol error."""
-
-_FAILURE_CODES: Final = {"overloaded": 503, "expired": 504}
-"""HTTP-like code of a request that failed for this reason; 500 for any other."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Close:
-    code: int
-    reason: str
 
 
 class GatewaySession:
@@ -73,6 +57,8 @@ class GatewaySession:
         clock: Clock,
         abort: Callable[[], None],
         wall_clock: Callable[[], float] = time.time,
+        vad: SileroVAD | None = None,
+        counts: GatewayCounts | None = None,
     ) -> None:
         """
         Args:
@@ -83,23 +69,25 @@ class GatewaySession:
             clock: for time-outs and durations.
             abort: cuts the connection at once, without a closing handshake.
             wall_clock: Unix seconds, for the stamps on the wire.
+            vad: finds the onset of speech, for a model that scores turns; None: it sees all since the last turn.
+            counts: of the gateway; None: the session's own.
         """
         self.protocol = ServerProtocol(limits.protocol)
-        self._websocket = websocket
         self._transport = transport
         self._model = model
         self._limits = limits
         self._clock = clock
-        self._abort = abort
         self._wall = wall_clock
-        self._audio = TurnAudio(model.window)
-        self._timeline = Timeline(model.window)
+        self._turns = TurnListener(model, vad)
         self._sample_rate = 0
         self._requests: dict[str, RequestTimes] = {}
-        self._outbox: asyncio.Queue[bytes | _Close] = asyncio.Queue(limits.max_outgoing)
-        self._closing = False
-        self._farewell = False
-        """Whether a close of ours is queued."""
+        self._counts = counts or GatewayCounts()
+        self._connection = Connection(websocket, limits, abort=abort, on_cut=lambda: self._end("slow_reader"))
+        self._ended = False
+        self._leaving: tuple[int, str] | None = None
+        self._ended_by = "client"
+        self.over = asyncio.Event()
+        """Set when no request will be answered any more."""
         self._heard_at = clock.now()
         self._timer: TimerHandle | None = None
 
@@ -107,80 +95,61 @@ class GatewaySession:
 
     async def run(self) -> None:
         """Serve until either side closes. Leaves no task and no request behind."""
+        self._counts.started += 1
         self._transport.open(self)
         self._watch()
-        writer = asyncio.create_task(self._write(), name="eot-gateway-writer")
         try:
-            await self._read()
+            await self._connection.run(self._receive)
         finally:
-            self._transport.close()
+            self._end("client")
             if self._timer is not None:
                 self._timer.cancel()
-            self._closing = True
-            if not self._farewell:
-                writer.cancel()
-            # What was queued before a close of ours still goes out; each step of it is bounded in time.
-            await asyncio.gather(writer, return_exceptions=True)
+            self._counts.ended[self._ended_by] += 1
             await self._transport.aclose()
 
-    def close(self, code: int = aiohttp.WSCloseCode.OK, reason: str = "") -> None:
-        """Send what is queued, then close. Idempotent."""
-        if self._closing:
-            return
-        self._closing = True
-        self._transport.close()
-        self._requests.clear()
-        self._farewell = self._put(_Close(code, reason))
+    def close(self, code: int = aiohttp.WSCloseCode.OK, reason: str = "", *, why: str = "going_away") -> None:
+        """Send what is queued, then close. Idempotent.
+
+        Args:
+            code: of the closing handshake.
+            reason: for people, the same.
+            why: for the counts.
+        """
+        self._end(why)
+        self._connection.close(code, reason)
+
+    def leave(self, code: int, reason: str) -> None:
+        """Close as soon as no request waits for its answer; :attr:`over` tells when."""
+        self._leaving = code, reason
+        self._leave_when_idle()
 
     def send(self, data: bytes) -> None:
         """Queue a message; a client that lets too many pile up is cut off."""
-        if not self._closing:
-            self._put(data)
+        self._connection.send(data)
 
-    def _put(self, item: bytes | _Close) -> bool:
-        try:
-            self._outbox.put_nowait(item)
-        except asyncio.QueueFull:
-            self._cut("does not read its messages")
-            return False
-        return True
+    def _leave_when_idle(self) -> None:
+        if self._leaving is not None and not self._requests:
+            self.close(*self._leaving)
 
-    def _cut(self, why: str) -> None:
-        logger.warning("a client %s: its connection is cut", why)
-        self._closing = True
+    def _end(self, why: str) -> None:
+        """Nothing is answered from here on. Only the first reason counts."""
+        if self._ended:
+            return
+        self._ended, self._ended_by = True, why
         self._transport.close()
-        self._abort()
+        self._turns.close()
+        self._counts.requests["abandoned", ""] += len(self._requests)
+        self._requests.clear()
+        self.over.set()
 
-    async def _read(self) -> None:
-        # Handling is synchronous and short: while it lasts nothing is read, and TCP holds a fast client back.
-        async for message in self._websocket:
-            if self._closing:
-                continue
-            if message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
-                break
-            self._heard_at = self._clock.now()
-            try:
-                for event in self.protocol.receive(message.data):
-                    self.on_event(event)
-            except Exception:
-                logger.exception("a gateway session failed")
-                self._fail("internal error", 500, aiohttp.WSCloseCode.INTERNAL_ERROR)
-
-    async def _write(self) -> None:
-        while True:
-            item = await self._outbox.get()
-            try:
-                async with asyncio.timeout(self._limits.send_timeout + self._limits.close_timeout):
-                    if isinstance(item, _Close):
-                        await self._websocket.close(code=item.code, message=item.reason.encode())
-                        return
-                    async with asyncio.timeout(self._limits.send_timeout):
-                        await self._websocket.send_bytes(item)
-            except TimeoutError:
-                self._cut("does not read its messages")
-                return
-            except ConnectionError:
-                return  # it has gone; the reader notices too
+    def _receive(self, data: bytes | str) -> None:
+        self._heard_at = self._clock.now()
+        try:
+            for event in self.protocol.receive(data):
+                self.on_event(event)
+        except Exception:
+            logger.exception("a gateway session failed")
+            self._fail("internal error", 500, aiohttp.WSCloseCode.INTERNAL_ERROR, why="internal_error")
 
     def _watch(self) -> None:
         """Close when nothing comes; called once, and then by its own timer."""
@@ -189,17 +158,17 @@ class GatewaySession:
         if self._clock.now() < until:
             self._timer = self._clock.call_at(until, self._watch)
         elif new:
-            self._fail("no session_create", 408, aiohttp.WSCloseCode.POLICY_VIOLATION)
+            self._fail("no session_create", 408, aiohttp.WSCloseCode.POLICY_VIOLATION, why="no_session_create")
         else:
-            self._fail("idle", 408, aiohttp.WSCloseCode.GOING_AWAY)
+            self._fail("idle", 408, aiohttp.WSCloseCode.GOING_AWAY, why="idle")
 
-    def _fail(self, text: str, code: int, close_code: int) -> None:
+    def _fail(self, text: str, code: int, closing_code: int, *, why: str) -> None:
         """End the session with an error."""
-        if self._closing:
+        if self._ended:
             return
         if self.protocol.state is not State.CLOSED:
             self.send(self.protocol.error(text, code, created_at=self._wall()))
-        self.close(close_code, text[:100])
+        self.close(closing_code, text[:100], why=why)
 
     # -- from the client ----------------------------------------------------------------------------------------------
 
@@ -211,59 +180,79 @@ class GatewaySession:
             case InferenceStartRequested():
                 self._on_start(event.request_id)
             case InferenceStopRequested():
-                self._drop(event.request_id)
+                self._drop(event.request_id, "stopped")
+                self._leave_when_idle()
             case SessionFlushRequested():
                 self._drain()
                 self._transport.flush()
-                self._audio.turn_ended()
+                self._turns.turn_ended()
             case SessionCreateRequested():
                 self._sample_rate = event.sample_rate
                 self.send(self.protocol.session_created(calibration_of(self._model), created_at=self._wall()))
             case SessionCloseRequested():
                 self.send(self.protocol.session_closed(created_at=self._wall()))
-                self.close(aiohttp.WSCloseCode.OK, "session closed")
+                self.close(aiohttp.WSCloseCode.OK, "session closed", why="client")
             case ProtocolError():
                 logger.info("a client broke the protocol: %s", event.code)
-                close_code = _CLOSE_CODES.get(event.code, aiohttp.WSCloseCode.PROTOCOL_ERROR)
-                self._fail(event.message, 400, close_code)
+                self._fail(event.message, 400, close_code(event.code), why="violation")
             case Ignored():
                 logger.debug("ignored a message of kind %s", event.kind)
 
     def _on_audio(self, event: InputAudio) -> None:
         captured_at = event.captured_at or event.created_at or self._wall()
-        self._take(self._audio.push(np.frombuffer(event.pcm, dtype="<i2"), self._sample_rate, captured_at), captured_at)
+        self._counts.audio_seconds += len(event.pcm) / 2 / self._sample_rate
+        pcm = self._turns.push(np.frombuffer(event.pcm, dtype="<i2"), self._sample_rate, captured_at)
+        self._transport.push_audio(pcm, captured_at)
 
     def _drain(self) -> None:
         """Take what the resampler holds back: it was sent before what comes now."""
-        held = self._audio.drain()
+        held = self._turns.drain()
         if len(held):
-            self._take(held, self._audio.captured_at)
-
-    def _take(self, pcm: PcmArray, captured_at: float) -> None:
-        self._timeline.add(len(pcm), captured_at)
-        self._transport.push_audio(pcm, captured_at)
+            self._transport.push_audio(held, self._turns.captured_at)
 
     def _on_start(self, request_id: str) -> None:
-        arrived_at = self._clock.now()
+        now = self._clock.now()
         for older in self.protocol.pending:
             if older != request_id:
                 # A client waits for its newest request only (the stock one never says stop).
-                self._drop(older)
+                self._drop(older, "superseded")
+        self._requests[request_id] = RequestTimes(now)
         self._drain()
-        pcm = self._audio.snapshot(self._model)
         self.send(self.protocol.inference_started(request_id, created_at=self._wall()))
-        if len(pcm) == 0:
+        deadline = now + self._limits.request_timeout
+        self._turns.prepare(
+            request_id, self._limits.request_timeout, lambda excerpt: self._on_excerpt(request_id, excerpt, deadline)
+        )
+
+    def _on_excerpt(self, request_id: str, excerpt: Excerpt | JobFailed, deadline: float) -> None:
+        times = self._requests.get(request_id)
+        if times is None:
+            return
+        if isinstance(excerpt, JobFailed):
+            self.on_request_failed(request_id, excerpt.reason)
+            return
+        if len(excerpt.pcm) == 0:
             # Nothing was heard: the default, as a client gives itself, and no model's word for it.
+            self._settle(request_id, "default", "no_audio")
             self.send(self.protocol.eot_prediction(request_id, 1.0, created_at=self._wall(), backend=Backend.UNKNOWN))
+            self._leave_when_idle()
             return
         now = self._clock.now()
-        self._requests[request_id] = RequestTimes(arrived_at, now - arrived_at, *self._timeline.span(len(pcm)))
-        self._transport.start(InferenceRequest(request_id, pcm, now, now + self._limits.request_timeout))
+        times.prepared_in = now - times.arrived_at
+        times.earliest, times.latest = excerpt.earliest, excerpt.latest
+        self._transport.start(InferenceRequest(request_id, excerpt.pcm, now, deadline))
 
-    def _drop(self, request_id: str) -> None:
-        self._requests.pop(request_id, None)
+    def _drop(self, request_id: str, outcome: str) -> None:
+        self._settle(request_id, outcome)
+        self._turns.cancel(request_id)
         self._transport.stop(request_id)
         self.send(self.protocol.inference_stopped(request_id, created_at=self._wall()))
+
+    def _settle(self, request_id: str, outcome: str, reason: str = "") -> RequestTimes | None:
+        times = self._requests.pop(request_id, None)
+        if times is not None:
+            self._counts.requests[outcome, reason] += 1
+        return times
 
     # -- from the model -----------------------------------------------------------------------------------------------
 
@@ -275,11 +264,15 @@ class GatewaySession:
         if not (math.isfinite(answer.probability) and 0 <= answer.probability <= 1):
             self.on_request_failed(request_id, "bad_probability")
             return
-        request = self._requests.pop(request_id, None)
-        if request is None or self._closing:
+        times = self._settle(request_id, "answered")
+        if times is None:
             return
-        wall, backchannel = self._wall(), answer.backchannel_probability
-        stats = request.stats(now=self._clock.now(), wall=wall, inference_time=answer.inference_time)
+        now, wall, backchannel = self._clock.now(), self._wall(), answer.backchannel_probability
+        stats = times.stats(now=now, wall=wall, inference_time=answer.inference_time)
+        self._counts.prepared.observe(times.prepared_in)
+        self._counts.queued.observe(answer.queue_time)
+        self._counts.inferred.observe(stats.inference_duration)
+        self._counts.answered.observe(now - times.arrived_at)
         self.send(
             self.protocol.eot_prediction(
                 request_id,
@@ -290,23 +283,20 @@ class GatewaySession:
                 backchannel_probability=backchannel if backchannel is not None and 0 <= backchannel <= 1 else None,
             )
         )
+        self._leave_when_idle()
 
     def on_request_failed(self, request_id: str, reason: str) -> None:
         """Tell the client at once, so that it need not wait for its own time-out."""
-        if self._requests.pop(request_id, None) is None or self._closing:
-            return
         # Only the short form: what follows the colon is the operator's business, and in the log already.
         short = reason.split(":", 1)[0]
-        code = _FAILURE_CODES.get(short, 500)
-        self.send(self.protocol.error(short, code, created_at=self._wall(), request_id=request_id))
+        if self._settle(request_id, "failed", short) is None:
+            return
+        message = self.protocol.error(short, failure_code(short), created_at=self._wall(), request_id=request_id)
+        self.send(message)
+        self._leave_when_idle()
 
     def on_failed(self, reason: str, *, retryable: bool) -> None:
         """The way to the model is gone: so is the session."""
         logger.error("the model's transport failed: %s", reason)
-        self._fail("model unavailable", 503 if retryable else 500, aiohttp.WSCloseCode.INTERNAL_ERROR)
-
-
-def calibration_of(model: ModelSpec) -> Calibration:
-    """What ``session_created`` says. A client refuses an empty map, so a model for any language names English."""
-    thresholds = dict(model.thresholds) or {"en": model.default_threshold}
-    return Calibration(thresholds, model.default_threshold)
+        code = 503 if retryable else 500
+        self._fail("model unavailable", code, aiohttp.WSCloseCode.INTERNAL_ERROR, why="model_unavailable")

@@ -10,16 +10,16 @@ _MAX_LATENCY = 60.0
 """Seconds. No request lives that long, so a greater difference between two clocks is one of the clocks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestTimes:
-    """What is known when a request is handed to the model."""
+    """What is known of a request that is under way."""
 
     arrived_at: float
     """Seconds of the gateway's clock."""
-    prepared_in: float
-    """Seconds of resampling and copying."""
-    earliest: float | None
-    latest: float | None
+    prepared_in: float = 0.0
+    """Seconds of resampling, copying, and searching for the onset, the wait for a thread included."""
+    earliest: float | None = None
+    latest: float | None = None
     """Capture times of its audio: Unix seconds of the client's clock."""
 
     def stats(self, *, now: float, wall: float, inference_time: float) -> InferenceStats:

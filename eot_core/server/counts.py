@@ -1,0 +1,56 @@
+"""What a gateway counts: plain numbers, kept on the event loop's thread. :mod:`.metrics` shows them to Prometheus."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0)
+"""Seconds, upper bounds (inclusive) of the histograms' buckets. A client waits for a second at most."""
+
+
+class Durations:
+    """A histogram of seconds."""
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        """Observations up to each bound and above the one before; the last: above all."""
+        self.total = 0.0
+        """Sum of all, in seconds."""
+
+    def observe(self, seconds: float) -> None:
+        """Count one; a negative one counts as 0."""
+        seconds = max(0.0, seconds)
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
+@dataclass(slots=True)
+class GatewayCounts:
+    """Since the gateway was made."""
+
+    refused: Counter[str] = field(default_factory=Counter)
+    """Clients that did not get in, by reason: "overloaded", "draining", "upgrade_required", or a code of
+    :class:`eot_core.protocol.auth.AuthError` ("missing" for no token)."""
+    started: int = 0
+    """Sessions."""
+    ended: Counter[str] = field(default_factory=Counter)
+    """Sessions, by what ended them: "client" (closed, or gone), "violation", "no_session_create", "idle",
+    "slow_reader", "model_unavailable", "internal_error" or "going_away"."""
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Requests by outcome and reason: ("answered", ""), ("default", "no_audio"), ("stopped", "") by the client,
+    ("superseded", "") by a newer one, ("abandoned", "") with its session, or ("failed", why); the client ends the turn
+    on its own then, or asks its local model."""
+    audio_seconds: float = 0.0
+    """Of audio received."""
+    prepared: Durations = field(default_factory=Durations)
+    """From a request's arrival to its audio being ready for the model: resampling, and the search for the onset."""
+    queued: Durations = field(default_factory=Durations)
+    """Waiting for a thread."""
+    inferred: Durations = field(default_factory=Durations)
+    """The model's own work."""
+    answered: Durations = field(default_factory=Durations)
+    """From a request's arrival to its answer."""
+    loop_lag: Durations = field(default_factory=Durations)
+    """How late the event loop is; looked at twice a second."""

@@ -1,0 +1,58 @@
+"""What a gateway loads before it listens, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ..models.base import ModelError, ModelSpec
+from ..models.handle import model_handle
+from ..transports.local import LOAD_LIMIT
+from ..transports.scheduler import NO_DEADLINE, JobDone, JobFailed, default_scheduler
+from ..vad.silero import SileroVAD
+
+logger = logging.getLogger(__name__)
+
+
+async def load_model(model: ModelSpec) -> None:
+    """Load and warm up, once for the process.
+
+    Raises:
+        ModelError: it cannot be loaded; the message says what to install.
+    """
+    result = await _in_thread(model_handle(model).warm_up)
+    if isinstance(result, JobFailed):
+        raise result.error or RuntimeError(f"the model could not be loaded: {result.reason}")
+
+
+async def load_vad(vad: SileroVAD, model: ModelSpec) -> bool:
+    """Load the VAD that finds onsets for ``model``.
+
+    Returns:
+        False where its weights cannot be had; one warning says what to install, and what it is missed for.
+    """
+    result = await _in_thread(vad.warm_up)
+    if isinstance(result, JobDone):
+        return True
+    if not isinstance(result.error, ModelError):
+        raise result.error or RuntimeError(f"the Silero VAD could not be loaded: {result.reason}")
+    logger.warning(
+        "%s scores turns, and without a VAD the gateway does not hear where they begin: it sees all since the turn "
+        "before, and its scores differ from those in the client's own process. %s",
+        model.name,
+        result.error,
+    )
+    return False
+
+
+async def _in_thread(work: Callable[[], object]) -> JobDone | JobFailed:
+    """Run what may take long on the scheduler, behind all predictions."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[JobDone | JobFailed] = loop.create_future()
+
+    def deliver(result: JobDone | JobFailed) -> None:
+        loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(result))
+
+    default_scheduler().submit(work, deadline=NO_DEADLINE, on_done=deliver, hang_limit=LOAD_LIMIT)
+    return await done

@@ -1,0 +1,219 @@
+"""What a session has heard of the current turn, and what of it a model is to see."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from ..models.base import SAMPLE_RATE, ModelSpec, PcmArray
+from ..transports.scheduler import NO_DEADLINE, InferenceScheduler, Job, JobDone, JobFailed, default_scheduler
+from ..turn_audio import MIN_KEPT, TurnAudio
+from ..vad.hysteresis import WINDOW_SAMPLES
+from ..vad.silero import SileroVAD
+from .onset import OnsetFinder
+from .timeline import Timeline
+
+logger = logging.getLogger(__name__)
+
+CATCH_UP = 1.0
+"""Seconds of audio after which the VAD hears on, though nobody asks. So a request has at most a second to be searched,
+which takes 2 ms; the eight that are kept would take 17."""
+
+
+class _HeardAudio(TurnAudio):
+    """Audio whose onset becomes known afterwards."""
+
+    def since(self, position: int) -> tuple[PcmArray, int]:
+        """What is kept from ``position`` on, and where that begins."""
+        pcm = self._window.snapshot(since=position)
+        return pcm, self._window.written - len(pcm)
+
+    def speech_started_at(self, position: int) -> None:
+        """The turn's onset was there."""
+        if self._awaiting_speech:
+            self._awaiting_speech = False
+            self._anchor = position
+
+
+@dataclass(slots=True)
+class _Turn:
+    begins: int
+    """Position of the end of the turn before."""
+    onset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """What the model is to see."""
+
+    pcm: PcmArray
+    """int16 mono at 16 kHz, shape (n,), read-only; n is 0 where nothing was heard."""
+    earliest: float | None
+    """Capture time of the oldest chunk in it: Unix seconds of the client's clock."""
+    latest: float | None
+    """The same of the newest."""
+
+
+class TurnListener:
+    """One session's audio. Its methods are called on the event loop's thread and return at once.
+
+    A model that scores turns was trained on windows that begin a little before the onset of speech
+    (:attr:`ModelSpec.pre_speech`). On the client's side a framework's VAD tells of it; here :class:`OnsetFinder` does,
+    on the scheduler's threads: a second at a time, behind all predictions and given up under load, and what is left
+    when a request comes before the onset is known. For a model with a rolling window there is none of this.
+    """
+
+    def __init__(self, model: ModelSpec, vad: SileroVAD | None, *, scheduler: InferenceScheduler | None = None) -> None:
+        """
+        Args:
+            model: what will be asked.
+            vad: finds the onset; None: such a model sees everything since the last turn.
+            scheduler: where to search; None takes the one of this process.
+        """
+        self._model = model
+        self._audio = _HeardAudio(model.window)
+        self._timeline = Timeline(max(MIN_KEPT, model.window))
+        self._finder = OnsetFinder(vad) if vad is not None and model.pre_speech is not None else None
+        self._turn = self._turn_before = _Turn(0)
+        self._scheduler = default_scheduler() if scheduler is None else scheduler
+        self._catching_up: Job | None = None
+        self._caught_up_to = 0
+        self._preparing: dict[str, Job] = {}
+        self._complained = False
+        self._closed = False
+
+    @property
+    def captured_at(self) -> float:
+        """Capture time of the newest audio."""
+        return self._audio.captured_at
+
+    # -- audio --------------------------------------------------------------------------------------------------------
+
+    def push(self, pcm: PcmArray, sample_rate: int, captured_at: float) -> PcmArray:
+        """Take audio; returns what became available at 16 kHz."""
+        return self._heard(self._audio.push(pcm, sample_rate, captured_at))
+
+    def drain(self) -> PcmArray:
+        """Take what the resampler holds back, before something that was sent after it; returns it."""
+        return self._heard(self._audio.drain())
+
+    def turn_ended(self) -> None:
+        """The client flushed: the next speech begins a turn."""
+        if self._audio.turn_ended():
+            self._turn_before, self._turn = self._turn, _Turn(self._timeline.written)
+
+    def _heard(self, pcm: PcmArray) -> PcmArray:
+        if len(pcm):
+            self._timeline.add(len(pcm), self._audio.captured_at)
+            self._catch_up()
+        return pcm
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, request_id: str, timeout: float, on_done: Callable[[Excerpt | JobFailed], None]) -> None:
+        """Cut out what the model is to see of all audio so far.
+
+        Args:
+            request_id: for :meth:`cancel`.
+            timeout: seconds that the request has.
+            on_done: gets the excerpt, or why there is none ("overloaded", "expired", "model_hung"); at once where the
+                onset need not be searched for, else later on the event loop.
+        """
+        self._take_onsets()
+        latest, end, turn, finder = self._timeline.latest, self._timeline.written, self._turn, self._finder
+        pcm = self._audio.snapshot(self._model)
+        if finder is None or turn.onset is not None or len(pcm) == 0 or end - finder.next < WINDOW_SAMPLES:
+            on_done(self._excerpt(pcm, end, latest))
+            return
+
+        def done(result: JobDone | JobFailed) -> None:
+            if self._preparing.pop(request_id, None) is None:
+                return
+            if isinstance(result, JobFailed) and result.error is None:
+                on_done(result)
+                return
+            if isinstance(result, JobFailed):
+                self._complain(result)
+            self._take_onsets()
+            on_done(self._excerpt(self._from_onset(pcm, end, turn), end, latest))
+
+        self._preparing[request_id] = self._submit(partial(finder.hear, *self._audio.since(finder.next)), timeout, done)
+
+    def cancel(self, request_id: str) -> None:
+        """The excerpt is not wanted any more."""
+        job = self._preparing.pop(request_id, None)
+        if job is not None:
+            job.cancel()
+
+    def close(self) -> None:
+        """Call everything off. Idempotent."""
+        self._closed = True
+        for request_id in list(self._preparing):
+            self.cancel(request_id)
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            self._catching_up = None
+
+    def _excerpt(self, pcm: PcmArray, end: int, latest: float | None) -> Excerpt:
+        return Excerpt(pcm, self._timeline.captured_at(end - len(pcm)), latest)
+
+    def _from_onset(self, pcm: PcmArray, end: int, turn: _Turn) -> PcmArray:
+        assert self._model.pre_speech is not None
+        if turn.onset is None or turn.onset > end:
+            return pcm
+        wanted = end - turn.onset + round(self._model.pre_speech * SAMPLE_RATE)
+        return pcm[max(0, len(pcm) - wanted) :]
+
+    # -- the onset ----------------------------------------------------------------------------------------------------
+
+    def _take_onsets(self) -> None:
+        while self._finder is not None and self._finder.onsets:
+            position = self._finder.onsets.popleft()
+            turn = self._turn if position > self._turn.begins else self._turn_before
+            if turn.onset is None and position > turn.begins:
+                turn.onset = self._timeline.boundary(position)
+                if turn is self._turn:
+                    self._audio.speech_started_at(turn.onset)
+
+    def _catch_up(self) -> None:
+        finder = self._finder
+        if finder is None or self._catching_up is not None or self._closed:
+            return
+        written = self._timeline.written
+        if written - max(finder.next, self._caught_up_to) < CATCH_UP * SAMPLE_RATE:
+            return
+        self._caught_up_to = written  # under load the scheduler drops it: not again with every message
+        self._take_onsets()
+
+        def done(result: JobDone | JobFailed) -> None:
+            self._catching_up = None
+            if isinstance(result, JobFailed) and result.error is not None:
+                self._complain(result)
+
+        self._catching_up = self._submit(partial(finder.hear, *self._audio.since(finder.next)), None, done)
+
+    def _submit(
+        self, work: Callable[[], object], timeout: float | None, done: Callable[[JobDone | JobFailed], None]
+    ) -> Job:
+        loop = asyncio.get_running_loop()
+
+        def deliver(result: JobDone | JobFailed) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(done, result)
+
+        deadline = NO_DEADLINE if timeout is None else self._scheduler.now() + timeout
+        return self._scheduler.submit(work, deadline=deadline, on_done=deliver)
+
+    def _complain(self, failure: JobFailed) -> None:
+        if not self._complained:
+            self._complained = True
+            logger.warning(
+                "the onset of speech cannot be searched for: %s sees everything since the last turn (said once for "
+                "each session)",
+                self._model.name,
+                exc_info=failure.error,
+            )
