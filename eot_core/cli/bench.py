@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 if TYPE_CHECKING:
     from ..evaluation.benchmark import Benchmark
     from ..evaluation.items import Problem
-    from ..evaluation.scoring import ScoredSet
+    from ..evaluation.scoring import ScoredSet, ScoringOptions
 
 EXIT_OK: Final = 0
 EXIT_PARTLY: Final = 1
@@ -98,7 +99,7 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     _check(args)
     scored = None
     if is_predictions(args.dataset):
-        result = _from_predictions(args)
+        result = _from_predictions(args, err)
     else:
         result, scored = _from_audio(args, err)
     if not result.overall:
@@ -114,30 +115,108 @@ def _check(args: argparse.Namespace) -> None:
     for name, value, least in (("--limit", args.limit, 1), ("--resamples", args.resamples, 0)):
         if value is not None and value < least:
             raise ValueError(f"{name} must be {least} or more, got {value}")
-    if args.seed < 0:
-        raise ValueError(f"--seed must be 0 or more, got {args.seed}")
+    for name, value in (("--seed", args.seed), ("--channel", args.channel)):
+        if value is not None and value < 0:
+            raise ValueError(f"{name} must be 0 or more, got {value}")
     for name, path in (("--json", args.json), ("--html", args.html)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ValueError(f"{name}: there is no folder {path.absolute().parent}")
+        if path is not None:
+            _check_file(name, path, Path(args.dataset).expanduser())
+    for name, path in (("--plots", args.plots), ("--predictions", args.predictions)):
+        if path is not None:
+            _make_folder(name, path)
+    if args.predictions is not None:
+        from ..evaluation.dataset import pyarrow
+
+        pyarrow("parquet")
     if args.html is not None or args.plots is not None:
         from ..evaluation.plots import matplotlib
 
         matplotlib()
 
 
-def _from_predictions(args: argparse.Namespace) -> Benchmark:
-    from ..evaluation.benchmark import benchmark
-    from ..evaluation.predictions import read_predictions
+def _check_file(name: str, path: Path, dataset: Path) -> None:
+    """Hours of scoring are not to end in a file that cannot be written, or in one that was the dataset."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ValueError(f"{name}: there is no folder {folder}")
+    if path.is_dir():
+        raise ValueError(f"{name}: {path} is a folder: name a file")
+    if path.exists() and dataset.exists() and path.samefile(dataset):
+        raise ValueError(f"{name}: {path} is the dataset: name another file")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise ValueError(f"{name}: {path} cannot be written")
 
-    pauses = read_predictions(args.dataset, score_at=args.score_at)
-    name = Path(args.dataset).name
-    return benchmark(
-        name,
-        {name.removesuffix(".predictions.parquet").removesuffix(".parquet"): pauses},
-        settings={"score_at": args.score_at},
-        seed=args.seed,
-        resamples=args.resamples,
+
+def _make_folder(name: str, path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{name}: {path} is no folder, and cannot be made one ({error.strerror})") from error
+    if not os.access(path, os.W_OK):
+        raise ValueError(f"{name}: nothing can be written in {path}")
+
+
+def _language(args: argparse.Namespace) -> str | None:
+    from ..languages import language_key
+
+    if args.language is None:
+        return None
+    language = language_key(args.language)
+    if language is None:
+        raise ValueError(f"--language {args.language!r} names no language: use a BCP-47 tag such as 'en'")
+    return language
+
+
+def _options(args: argparse.Namespace) -> ScoringOptions:
+    from ..evaluation.scoring import ScoringOptions
+    from ..evaluation.simulation import RESCORE_EVERY
+
+    return ScoringOptions(
+        score_at=args.score_at,
+        rescore_every=RESCORE_EVERY if args.rescore else None,
+        channel=args.channel,
+        check_speech=not args.no_check,
     )
+
+
+def _from_predictions(args: argparse.Namespace, err: TextIO) -> Benchmark:
+    from ..evaluation.benchmark import benchmark
+    from ..evaluation.dataset import DatasetError
+    from ..evaluation.predictions import read_predictions
+    from ..evaluation.progress import Progress
+    from ..evaluation.scorers import VAD
+
+    for option in ("split", "limit", "channel", "predictions"):
+        if getattr(args, option) is not None:
+            raise ValueError(f"--{option} needs a dataset with its audio: {args.dataset} holds scores")
+    if args.models != DEFAULT_MODELS:
+        raise ValueError(f"--models needs a dataset with its audio: {args.dataset} holds the scores of one model")
+    language = _language(args)
+    read = read_predictions(args.dataset, _options(args))
+    pauses, sources = read.pauses, read.sources
+    if language is not None:
+        chosen = pauses.language == language
+        pauses, sources = pauses.where(chosen), [s for s, keep in zip(sources, chosen, strict=True) if keep]
+    if len(pauses) == 0:
+        raise DatasetError(f"{args.dataset}: no pause is left to use")
+    name = Path(args.dataset).name
+    model = name.removesuffix(".predictions.parquet").removesuffix(".parquet")
+    by_model = {model: pauses}
+    if model != VAD:
+        by_model[VAD] = pauses.with_scores([0.5] * len(pauses))
+    progress = Progress("measuring", err, terse=True)
+    try:
+        return benchmark(
+            name,
+            by_model,
+            sources=sources,
+            settings={"score_at": args.score_at, "language": language},
+            seed=args.seed,
+            resamples=args.resamples,
+            on_progress=progress,
+        )
+    finally:
+        progress.close()
 
 
 def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, ScoredSet]:
@@ -146,21 +225,9 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
     from ..evaluation.dataset import read_dataset
     from ..evaluation.progress import Progress
     from ..evaluation.scorers import make_scorers
-    from ..evaluation.scoring import ScoringOptions, score_items
-    from ..evaluation.simulation import RESCORE_EVERY
-    from ..languages import language_key
+    from ..evaluation.scoring import score_items
 
-    language = None
-    if args.language is not None:
-        language = language_key(args.language)
-        if language is None:
-            raise ValueError(f"--language {args.language!r} names no language: use a BCP-47 tag such as 'en'")
-    options = ScoringOptions(
-        score_at=args.score_at,
-        rescore_every=RESCORE_EVERY if args.rescore else None,
-        channel=args.channel,
-        check_speech=not args.no_check,
-    )
+    language, options = _language(args), _options(args)
     scorers = make_scorers([name.strip() for name in args.models.split(",") if name.strip()])
     problems: list[Problem] = []
     progress = Progress("scoring", err)
@@ -177,10 +244,11 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
         )
     finally:
         progress.close()
-    if not scored.pauses and not scored.failed:
+    if not scored.asked and not scored.failed:
         raise ValueError(f"{args.dataset}: none of its pauses could be scored")
+    measuring = Progress("measuring", err, terse=True)
     result = from_scored(
-        Path(args.dataset).name,
+        Path(args.dataset).resolve().name,
         scored,
         settings={
             "score_at": args.score_at,
@@ -193,7 +261,9 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
         },
         seed=args.seed,
         resamples=args.resamples,
+        on_progress=measuring,
     )
+    measuring.close()
     result.problems = problems
     for model, why in scored.failed.items():
         print(f"eot bench: {model}: {why}", file=err)
@@ -206,13 +276,11 @@ def _write(args: argparse.Namespace, result: Benchmark, scored: ScoredSet | None
     if args.predictions is not None and scored is not None:
         from ..evaluation.predictions import write_predictions
 
-        args.predictions.mkdir(parents=True, exist_ok=True)
         for model in scored.scores:
             write_predictions(args.predictions / f"{model}.predictions.parquet", scored, model)
     if args.plots is not None:
         from ..evaluation.plots import write_plots
 
-        args.plots.mkdir(parents=True, exist_ok=True)
         write_plots(result, args.plots)
     if args.html is not None:
         from ..evaluation.report import write_report

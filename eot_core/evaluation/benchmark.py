@@ -11,7 +11,7 @@ import numpy as np
 
 from .evaluate import Evaluation, differences, evaluate
 from .items import Problem
-from .pauses import MAX_HOLD, MIN_HOLD, Pauses
+from .pauses import MAX_HOLD, MIN_HOLD, SCORE_AT, Pauses
 from .policies import ContinuousPolicies, DelayOnly, PolicyFamily, StepPolicies
 from .resampling import RESAMPLES
 from .scorers import VAD
@@ -70,13 +70,15 @@ class Benchmark:
         }
 
 
-def families_for(model: str, *, rescored: bool = False, all_curves: bool = True) -> list[PolicyFamily]:
-    """What is tried for a model: silence alone needs a delay only."""
+def families_for(
+    model: str, *, rescored: bool = False, all_curves: bool = True, score_at: float = SCORE_AT
+) -> list[PolicyFamily]:
+    """What is tried for a model that is asked ``score_at`` seconds into a pause: silence alone needs a delay only."""
     if model == VAD:
         return [DelayOnly()]
     curves: list[PolicyFamily] = [StepPolicies()]
     if all_curves:
-        curves.append(StepPolicies.published())
+        curves.append(StepPolicies.published(score_at))
         curves.append(ContinuousPolicies())
     if all_curves and rescored:
         curves.append(ContinuousPolicies(rescore=True))
@@ -114,10 +116,8 @@ def benchmark(
     for model, all_pauses in pauses.items():
         measure = partial(evaluate, model, scored=model != VAD, seed=seed, resamples=resamples)
         parts = _parts(all_pauses, sources)
-        rescored = all_pauses.later.shape[1] > 0
-        overall[model] = measure(
-            all_pauses.counted(min_hold, max_hold), families=families_for(model, rescored=rescored)
-        )
+        families = families_for(model, rescored=all_pauses.later.shape[1] > 0, score_at=_asked_at(all_pauses))
+        overall[model] = measure(all_pauses.counted(min_hold, max_hold), families=families)
         on_progress(done := done + 1, len(pauses) * (1 + len(parts)))
         for kind, value, part in parts:
             groups.setdefault(kind, {}).setdefault(value, {})[model] = measure(
@@ -131,6 +131,11 @@ def benchmark(
         overall=overall,
         groups=groups,
     )
+
+
+def _asked_at(pauses: Pauses) -> float:
+    """Seconds into a pause after which every model has answered."""
+    return float(pauses.answered_at[pauses.asked].max(initial=SCORE_AT))
 
 
 def _parts(pauses: Pauses, sources: Sequence[str | None]) -> list[tuple[str, str, Pauses]]:

@@ -54,7 +54,8 @@ def mistakes(scored: ScoredSet, model: str, policy: Policy) -> list[Mistake]:
     """
     pauses = scored.for_model(model)
     found: list[Mistake] = []
-    for number, decision in enumerate(simulate(policy, pauses)):
+    heard = np.flatnonzero(pauses.asked).tolist()  # what was over before a model was asked was listened through
+    for number, decision in zip(heard, simulate(policy, pauses.where(pauses.asked)), strict=True):
         pause, score = scored.pauses[number], float(pauses.score[number])
         if not pause.is_end and decision.delay < pause.span.duration - EPSILON:
             found.append(Mistake("cutoff", number, pause, score, decision.delay))

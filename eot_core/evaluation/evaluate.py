@@ -103,18 +103,19 @@ def evaluate(
         resamples: for the intervals; 0 leaves them out, as do fewer than :data:`MIN_CLUSTERS` speakers or calls.
     """
     both = pauses.holds > 0 and pauses.ends > 0
-    ranked = scored and both
+    heard = pauses.where(pauses.asked)
+    ranked = scored and heard.holds > 0 and heard.ends > 0
     if pauses.clusters()[1] < MIN_CLUSTERS:
         resamples = 0
-    replicates = resample_scores(pauses, resamples, seed) if ranked and resamples else {}
+    replicates = resample_scores(heard, resamples, seed) if ranked and resamples else {}
     return Evaluation(
         model=model,
         holds=pauses.holds,
         ends=pauses.ends,
         clusters=pauses.clusters()[1],
-        auc=auc(pauses.score, pauses.is_end) if ranked else math.nan,
+        auc=auc(heard.score, heard.is_end) if ranked else math.nan,
         auc_interval=interval(replicates["auc"]) if replicates else None,
-        ap=average_precision(pauses.score, pauses.is_end) if ranked else math.nan,
+        ap=average_precision(heard.score, heard.is_end) if ranked else math.nan,
         ap_interval=interval(replicates["ap"]) if replicates else None,
         families=tuple(_family(f, pauses, budgets, seed, resamples) for f in families) if both else (),
         replicates=replicates,

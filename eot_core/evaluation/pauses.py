@@ -39,7 +39,8 @@ class Pauses:
     cluster: Strings
     """Speaker or call. Pauses of one cluster are not independent: intervals and halves are drawn by cluster."""
     answered_at: Floats = field(default_factory=lambda: np.zeros(0))
-    """Seconds into the pause at which the score is known; left empty: :data:`SCORE_AT` for all."""
+    """Seconds into the pause at which the score is known; left empty: :data:`SCORE_AT` for all. Infinity: the pause was
+    over before a model was asked, and its score counts for nothing."""
     language: Strings = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
     """Language key; left empty: ""."""
     later: Floats = field(default_factory=lambda: _NO_SCORES)
@@ -70,6 +71,8 @@ class Pauses:
             raise ValueError(f"later must have shape ({n}, {len(self.later_at)}), got {self.later.shape}")
         if n and not (np.isfinite(self.score).all() and self.score.min() >= 0 and self.score.max() <= 1):
             raise ValueError("score must be finite and within 0..1")
+        if n and not (self.answered_at >= 0).all():
+            raise ValueError("answered_at must be 0 or more seconds")
         if n and not (np.isfinite(self.duration).all() and self.duration.min() >= 0):
             raise ValueError("duration must be finite and 0 or more seconds")
 
@@ -85,6 +88,11 @@ class Pauses:
     def ends(self) -> int:
         """How many are ends."""
         return int(self.is_end.sum())
+
+    @property
+    def asked(self) -> Bools:
+        """Which of them a model gave a score for, shape (n,)."""
+        return np.isfinite(self.answered_at)
 
     def where(self, mask: npt.NDArray[Any]) -> Pauses:
         """Those that ``mask`` (bool of shape (n,), or indices) picks."""

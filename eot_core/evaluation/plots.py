@@ -108,7 +108,7 @@ def distribution(result: Benchmark, model: str, pauses: Pauses) -> Any:
     axes = figure.subplots()
     bins = np.linspace(0, 1, 26)
     for is_end, name, colour in ((False, "holds", "#D55E00"), (True, "ends", "#0072B2")):
-        scores = pauses.score[pauses.is_end == is_end]
+        scores = pauses.score[pauses.asked & (pauses.is_end == is_end)]
         if len(scores):
             axes.hist(
                 scores,

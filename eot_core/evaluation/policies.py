@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .pauses import Floats, Pauses
+from .pauses import SCORE_AT, Floats, Pauses
 
 EPSILON = 1e-9
 """A hold that lasts exactly as long as the delay is not cut off (eot-bench's ``EPS``)."""
@@ -147,7 +147,8 @@ class StepPolicies(_Grid):
     timeouts: Sequence[float] | Floats = tuple(TIMEOUTS)
     """Seconds; the Endpointer's ``max_delay``. Combinations with a time-out below the action delay are left out."""
     strict: bool = False
-    """True: the score must exceed the threshold (eot-bench). False: reach it (the Endpointer)."""
+    """True: the score must exceed the threshold, and one that comes after the time-out is too late (eot-bench). False:
+    it must reach the threshold, and is waited for (the Endpointer)."""
 
     @property
     def name(self) -> str:
@@ -155,11 +156,12 @@ class StepPolicies(_Grid):
         return "eot-bench" if self.strict else "step"
 
     @classmethod
-    def published(cls) -> StepPolicies:
-        """Exactly eot-bench's sweep: its grid, and a score must exceed the threshold."""
-        return cls(
-            action_delays=tuple(PUBLISHED_ACTION_DELAYS), timeouts=tuple(PUBLISHED_TIMEOUTS), strict=True
-        )  # fmt: skip
+    def published(cls, score_at: float = SCORE_AT) -> StepPolicies:
+        """Exactly eot-bench's sweep: its grid without the delays that are over before the score, ``score_at`` seconds,
+        is known; and a score must exceed the threshold."""
+        first = min(score_at, float(PUBLISHED_ACTION_DELAYS[-1])) - EPSILON
+        delays = [delay for delay in PUBLISHED_ACTION_DELAYS if delay >= first]
+        return cls(action_delays=tuple(delays), timeouts=tuple(PUBLISHED_TIMEOUTS), strict=True)
 
     @cached_property
     def _pairs(self) -> Floats:
@@ -178,12 +180,14 @@ class StepPolicies(_Grid):
 
     def _blocks(self, pauses: Pauses) -> Iterator[tuple[slice, Floats, npt.NDArray[np.bool_]]]:
         answered = pauses.answered_at[:, None]
-        late = np.maximum(self._pairs[:, 1][None, :], answered)
         soon = np.maximum(self._pairs[:, 0][None, :], answered)
+        timeouts = np.broadcast_to(self._pairs[:, 1], soon.shape)
+        late = timeouts if self.strict else np.maximum(timeouts, answered)
+        in_time = soon <= late + EPSILON
         size = len(self._pairs)
         for number, threshold in enumerate(self.thresholds):
             fires = (pauses.score > threshold) if self.strict else (pauses.score >= threshold)
-            early = np.broadcast_to(fires[:, None], late.shape)
+            early = fires[:, None] & in_time
             yield slice(number * size, (number + 1) * size), np.where(early, soon, late), early
 
     def delays(self, pauses: Pauses, index: int) -> Floats:

@@ -21,7 +21,7 @@ class ScoringOptions:
     score_at: float = SCORE_AT
     """Seconds into a pause; the audio that a model is given ends there."""
     min_hold: float = MIN_HOLD
-    """Shorter holds are not counted; seconds, raised to ``score_at`` where it is less."""
+    """Shorter holds are not counted; seconds. One that is over before ``score_at`` counts, without a score."""
     max_hold: float = MAX_HOLD
     """Longer holds are not counted; seconds."""
     rescore_every: float | None = None
@@ -91,15 +91,21 @@ class ScoredSet:
     failed: dict[str, str] = field(default_factory=dict)
     """Models that could not be loaded, and why."""
 
+    @property
+    def asked(self) -> int:
+        """Pauses that lasted until a model was asked."""
+        return sum(p.span.duration >= self.options.score_at - _SLACK for p in self.pauses)
+
     def for_model(self, model: str) -> Pauses:
         """What the metrics take."""
         values = np.asarray(self.scores[model], dtype=np.float64).reshape(len(self.pauses), -1)
+        asked = np.isfinite(values[:, 0])
         return Pauses(
-            score=values[:, 0],
+            score=np.where(asked, values[:, 0], 0.0),
             duration=np.array([p.span.duration for p in self.pauses]),
             is_end=np.array([p.is_end for p in self.pauses], dtype=bool),
             cluster=np.array([p.item.cluster for p in self.pauses], dtype=np.str_),
-            answered_at=np.full(len(self.pauses), self.options.score_at),
+            answered_at=np.where(asked, self.options.score_at, np.inf),
             language=np.array([p.item.language for p in self.pauses], dtype=np.str_),
             later=values[:, 1:],
             later_at=np.array(self.options.asked_at[1:]),

@@ -164,7 +164,6 @@ class _Run:
     def _indices(self, item: Item, recording: Recording) -> list[int]:
         """Spans that are to be scored."""
         chosen = []
-        shortest = max(self._options.min_hold, self._options.score_at)
         for i, span in enumerate(item.spans):
             is_end = i == len(item.spans) - 1
             if span.end > recording.duration + 0.05:
@@ -186,7 +185,7 @@ class _Run:
                         )
                     )
                     continue
-            elif not shortest - _SLACK <= span.duration <= self._options.max_hold + _SLACK:
+            elif not self._options.min_hold - _SLACK <= span.duration <= self._options.max_hold + _SLACK:
                 continue
             chosen.append(i)
         return chosen
@@ -195,6 +194,8 @@ class _Run:
         span = item.spans[index]
         until = min(span.end, recording.duration)
         first, *later = self._options.moments
+        if first > span.duration + _SLACK:
+            return []  # over before a model is asked
         return [span.start + first, *(span.start + t for t in later if span.start + t <= until + _SLACK)]
 
     def _score(self, scorer: Scorer, item: Item, recording: Recording, key: str, moments: list[float]) -> list[float]:
@@ -264,8 +265,8 @@ class _Run:
         self._seen["several channels"] += recording.channels > 1 and item.channel is None
         for i in indices:
             kind = "end" if i == len(item.spans) - 1 else "hold"
-            start = item.spans[i].start
-            heard = recording.read(start, start + self._options.score_at)
+            span = item.spans[i]
+            heard = recording.read(span.start, min(span.end, span.start + self._options.score_at))
             self._seen[kind] += 1
             self._seen[f"digital {kind}"] += len(heard) > 0 and int(heard.max()) == int(heard.min())
 

@@ -70,8 +70,27 @@ class TestDone:
         assert code == 0
         code, again, _ = run(tmp_path / "p" / "elapsed.predictions.parquet", *QUICK)
         assert code == 0
-        line = next(x for x in out.splitlines() if x.startswith("  elapsed"))
-        assert line.split()[:2] == next(x for x in again.splitlines() if x.startswith("  elapsed")).split()[:2]
+        lines = [x.split() for x in out.splitlines() if x.startswith("  elapsed")]
+        assert lines == [x.split() for x in again.splitlines() if x.startswith("  elapsed")]
+        assert len(lines) == 3
+        assert "  vad " in again  # silence alone is always there to be compared with
+
+    def test_predictions_of_a_language_and_scored_again(self, known: Path, tmp_path: Path) -> None:
+        pytest.importorskip("pyarrow")
+        rows = [json.loads(line) for line in known.read_text().splitlines()]
+        write_rows(known, [{**r, "language": "de-CH" if i else "en", "source": "s" * i} for i, r in enumerate(rows)])
+        folder, once, again = tmp_path / "p", tmp_path / "once.json", tmp_path / "again.json"
+        some = ("--rescore", "--language", "de", "--resamples", "20")
+        assert (
+            run(known, "--models", "elapsed,vad", "--no-check", "--predictions", folder, "--json", once, *some)[0] == 0
+        )
+        assert run(folder / "elapsed.predictions.parquet", "--json", again, *some)[0] == 0
+        one, other = (json.loads(path.read_text()) for path in (once, again))
+        for part in ("models", "groups", "group_differences"):
+            assert one[part] == other[part]
+        assert list(one["groups"]) == ["source"]
+        code, _, err = run(folder / "elapsed.predictions.parquet", "--language", "fr")
+        assert (code, "no pause is left to use" in err) == (2, True)
 
     def test_report_and_plots(self, known: Path, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
@@ -124,6 +143,36 @@ class TestFailed:
         code, out, err = run(*(str(known) if a == "KNOWN" else a for a in argv), "--no-check")
         assert (code, out) == (bench.EXIT_FAILED, "")
         assert message in err.splitlines()[-1]
+
+    @pytest.mark.parametrize(
+        ("argv", "message"),
+        [
+            (("--json", "FOLDER"), "--json: {tmp} is a folder: name a file"),
+            (("--html", "FOLDER"), "--html: {tmp} is a folder: name a file"),
+            (("--json", "KNOWN"), "--json: {known} is the dataset: name another file"),
+            (("--plots", "KNOWN"), "--plots: {known} is no folder, and cannot be made one"),
+            (("--predictions", "KNOWN"), "--predictions: {known} is no folder, and cannot be made one"),
+            (("--channel", "-1"), "--channel must be 0 or more, got -1"),
+        ],
+    )
+    def test_before_anything_is_scored(self, known: Path, tmp_path: Path, argv: tuple[str, ...], message: str) -> None:
+        """An hour of scoring does not end in an output that cannot be written."""
+        before = known.read_text()
+        names = {"FOLDER": tmp_path, "KNOWN": known}
+        code, out, err = run(known, "--models", "elapsed", *(names.get(a, a) for a in argv), *QUICK)
+        assert (code, out) == (bench.EXIT_FAILED, "")
+        assert err.startswith(f"eot bench: {message.format(tmp=tmp_path, known=known)}")
+        assert known.read_text() == before
+
+    @pytest.mark.parametrize(
+        "argv", [("--split", "test"), ("--limit", "1"), ("--channel", "0"), ("--models", "vad")], ids=" ".join
+    )
+    def test_scores_alone_cannot_be_scored(self, known: Path, tmp_path: Path, argv: tuple[str, ...]) -> None:
+        pytest.importorskip("pyarrow")
+        run(known, "--models", "elapsed", "--predictions", tmp_path / "p", *QUICK)
+        code, out, err = run(tmp_path / "p" / "elapsed.predictions.parquet", *argv)
+        assert (code, out) == (bench.EXIT_FAILED, "")
+        assert f"{argv[0]} needs a dataset with its audio" in err
 
     def test_no_model_is_left(self, known: Path, tmp_path: Path) -> None:
         (tmp_path / "bad.onnx").write_bytes(b"no graph")

@@ -159,6 +159,41 @@ def test_every_figure(kind: str, n: int) -> None:
             assert (result.best.cutoffs, result.best.latency) == (wait[0], pytest.approx(wait[1]))
 
 
+@pytest.mark.parametrize("score_at", [0.3, 0.5, 1.0, 1.5])
+def test_asked_later(score_at: float) -> None:
+    """A hold that is over before the score counts among the holds, and no model cuts it off; a score that comes after
+    the time-out is too late."""
+    r = random.Random(7)
+    rows = [(r.randint(0, 20) / 20, r.choice(DURATIONS), r.random() < 0.4) for _ in range(80)]
+    score, duration, is_end = (np.array(column) for column in zip(*rows, strict=True))
+    asked = is_end | (duration >= score_at - EPS)
+    answered = np.where(asked, score_at, np.inf)
+    pauses = Pauses(np.where(asked, score, 0.0), duration, is_end, np.arange(80).astype(str), answered_at=answered)
+    found = benchmark("x", {"m": pauses}, resamples=0).overall["m"]
+    counted = [(s, d, end) for s, d, end in rows if end or 0.2 - EPS <= d <= 5.0 + EPS]
+    heard = [(s, d, end) for s, d, end in counted if end or d >= score_at - EPS]
+    assert found.auc == pytest.approx(pair_auc(heard), abs=1e-12)
+    holds = [(s, d) for s, d, end in counted if not end]
+    ends = [s for s, _, end in counted if end]
+    tried: list[Policy] = []
+    for threshold in THRESHOLDS:
+        for delay in (d for d in DELAYS["eot-bench"] if d >= min(score_at, 1.0) - EPS):
+            for timeout in TIMEOUTS["eot-bench"]:
+                act = max(delay, score_at)
+                cut = sum(
+                    d > timeout + EPS or (d >= score_at - EPS and s > threshold and d > act + EPS) for s, d in holds
+                )
+                late = sum(act if s > threshold and act <= timeout + EPS else timeout for s in ends) / len(ends)
+                tried.append((cut, cut / len(holds), late, threshold, delay, timeout))
+    family = found.family("eot-bench")
+    assert family.policies == len(tried)
+    assert [(p.cutoffs, round(p.latency, 8)) for p in family.frontier] == frontier(tried)
+    for result in family.budgets:
+        wanted = best(tried, result.budget)
+        got = result.best and (result.best.cutoffs, pytest.approx(result.best.latency))
+        assert got == (wanted and (wanted[0], wanted[2]))
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -10,14 +10,17 @@ from known_set import RATE, TURNS, Problems, row, toy_model, turn, write_known, 
 from models.tiny_onnx import write_mean_model
 from vad_speech import recordings
 
+from eot_core import EndpointingOptions
 from eot_core.evaluation import Budget, StepPolicies, sweep
 from eot_core.evaluation.benchmark import from_scored
 from eot_core.evaluation.checks import judge
 from eot_core.evaluation.dataset import read_dataset
+from eot_core.evaluation.errors import mistakes
 from eot_core.evaluation.items import Item
 from eot_core.evaluation.recording import AudioRef, Recording
 from eot_core.evaluation.scorers import ElapsedScorer, ModelScorer, Scorer, VadScorer, make_scorers
 from eot_core.evaluation.scoring import ScoredSet, ScoringOptions, score_items
+from eot_core.evaluation.simulation import Policy
 from eot_core.models.base import ModelError, ModelLicenseError
 from eot_core.models.onnx_file import onnx_file
 
@@ -140,6 +143,21 @@ class TestOptions:
     def test_checked(self, option: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             ScoringOptions(**option)
+
+    def test_a_hold_that_is_over_before_it_is_scored_counts(self, tmp_path: Path) -> None:
+        """As in eot-bench: nobody cuts it off, and the figures of two moments are shares of the same holds."""
+        path = write_known(tmp_path, {"a-1": [(0.3, 0.3, 0.9), (0.3, 0.5, 0.9), (0.3, 0.15, 0.9), (0.3, 1.0, 0.9)]})
+        result, problems = scored(
+            path, ElapsedScorer(), VadScorer(), options=ScoringOptions(score_at=0.4, check_speech=False)
+        )
+        assert problems == []
+        assert [p.index for p in result.pauses] == [0, 1, 3]
+        assert result.for_model("elapsed").asked.tolist() == [False, True, True]
+        bench = from_scored("known", result, resamples=0)
+        (at_600,) = [r for r in bench.overall["elapsed"].family("step").budgets if r.budget == Budget("latency", 0.6)]
+        assert at_600.best is not None
+        assert (at_600.best.cutoffs, at_600.best.cutoff_rate) == (0, 0.0)
+        assert [m.pause.index for m in mistakes(result, "elapsed", Policy(0.1, EndpointingOptions(0.2, 1.0)))] == [1]
 
     def test_holds_out_of_range_are_not_scored(self, tmp_path: Path) -> None:
         path = write_known(tmp_path, {"a-1": [(0.3, 0.15, 0.1), (0.3, 6.0, 0.1), (0.3, 0.4, 0.2), (0.3, 1.0, 0.9)]})
