@@ -206,10 +206,13 @@ class DetectorSession:
             effects += self._start(Route.LOCAL, now)
         return effects
 
-    def cancel(self) -> list[Effect]:
-        """The user speaks (again): drop the request in flight. The first time in a turn marks the turn's onset."""
+    def cancel(self, *, speech: float | None = None) -> list[Effect]:
+        """The user speaks (again): drop the request in flight. The first time in a turn marks the turn's onset.
+
+        ``speech``: see :meth:`eot_core.stream.DetectorStream.cancel`.
+        """
         self._answered = None
-        self._audio.speech_started()
+        self._audio.speech_started(speech if speech is None or math.isfinite(speech) else None)
         return self._settle(Outcome.CANCELLED, "speech_resumed")
 
     def abandon(self, request_id: str) -> list[Effect]:

@@ -207,12 +207,16 @@ class DetectorStream(Observable):
         self._run(effects)
         return future
 
-    def cancel(self) -> None:
+    def cancel(self, *, speech: float | None = None) -> None:
         """The user speaks, or speaks on: drop the request in flight. Idempotent.
 
         Call it at every onset of speech: the first one in a turn tells where the turn begins.
+
+        Args:
+            speech: seconds of speech at the end of the audio so far, where that is known; a model that scores turns
+                then hears the turn from the same moment on, however long the frames are.
         """
-        self._run(self._session.cancel())
+        self._run(self._session.cancel(speech=speech))
         if self._log is not None:
             self._log.speech()
 

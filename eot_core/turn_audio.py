@@ -10,6 +10,9 @@ from .models.base import SAMPLE_RATE, ModelSpec, PcmArray
 MIN_KEPT = 8.0
 """Seconds that are kept at least, for a model that takes over; smart-turn sees 8 s."""
 
+SURE_AFTER = 0.064
+"""Seconds of speech, two windows, after which the VAD of this package is sure of it, and reports it."""
+
 _UNHEARD = 0.25
 """Seconds that are kept besides: so much of the newest audio may be left out of a snapshot (:meth:`TurnAudio.snapshot`,
 ``hears``), which is to be as long all the same."""
@@ -80,12 +83,18 @@ class TurnAudio:
         """A pause has begun: the newest ``silence`` seconds are silent."""
         self._pause_at = max(0, self._window.written - round(silence * SAMPLE_RATE))
 
-    def speech_started(self) -> None:
-        """Speech began, or was resumed; only the first one in a turn is its onset."""
+    def speech_started(self, speech: float | None = None) -> None:
+        """Speech began, or was resumed; only the first one in a turn is its onset.
+
+        Args:
+            speech: the newest so many seconds are speech. The onset is then where the VAD is sure of it
+                (:data:`SURE_AFTER`), whatever else was in the frame. None: now.
+        """
         self._pause_at = None
         if self._awaiting_speech:
             self._awaiting_speech = False
-            self._anchor = self._window.written
+            since = 0.0 if speech is None else max(0.0, speech - SURE_AFTER)
+            self._anchor = max(0, self._window.written - round(since * SAMPLE_RATE))
 
     def turn_ended(self) -> bool:
         """The turn ended. Returns False where nothing has come in since the last time."""

@@ -16,8 +16,8 @@ from livekit.agents.voice.turn import TurnDetectionEvent
 from eot_core import DetectorStream, Outcome, Prediction
 
 from .frames import mono
+from .heard import SILENCE_AT_PREDICTION, silence_so_far, speech_so_far
 from .hold import Hold
-from .silence import SILENCE_AT_PREDICTION, silence_so_far
 
 logger = logging.getLogger("adapters.livekit")
 
@@ -156,7 +156,7 @@ class TurnDetectorStream:
         if timed_out:
             self._core.time_out()
         else:
-            self._core.cancel()
+            self._core.cancel(speech=speech_so_far())
         self._settle()
 
     @_never_raises

@@ -23,7 +23,7 @@ from eot_core.vad.hysteresis import WINDOW, WINDOW_SAMPLES
 from eot_core.vad.stream import VADStream as CoreStream
 
 from .frames import mono
-from .silence import HeardEvent
+from .heard import HeardEvent, taken
 from .speech_buffer import SpeechBuffer
 from .threads import vad_threads
 
@@ -188,8 +188,7 @@ class VADStream(vad.VADStream):
 
     async def __anext__(self) -> vad.VADEvent:
         event = await super().__anext__()
-        if isinstance(event, HeardEvent):
-            event.taken()
+        taken(event)
         return event
 
     def _update(self, options: VADOptions, prefix: float, max_speech: float) -> None:
@@ -289,10 +288,10 @@ class VADStream(vad.VADStream):
                     speaking=event.speaking,
                     raw_accumulated_silence=event.raw_accumulated_silence,
                     raw_accumulated_speech=event.raw_accumulated_speech,
-                    silence_so_far=event.raw_accumulated_silence + WINDOW + max(0.0, self._heard - event.at),
+                    so_far=event.raw_accumulated_silence + WINDOW + max(0.0, self._heard - event.at),
                 )
             case SpeechStarted():
-                return vad.VADEvent(
+                return HeardEvent(
                     type=vad.VADEventType.START_OF_SPEECH,
                     samples_index=_samples(event.at),
                     timestamp=event.at,
@@ -301,6 +300,7 @@ class VADStream(vad.VADStream):
                     frames=[_frame(self._buffer.speech(), rate)],
                     inference_duration=late,
                     speaking=True,
+                    so_far=event.speech_duration + max(0.0, self._heard - event.at),
                 )
             case SpeechEnded():
                 return vad.VADEvent(

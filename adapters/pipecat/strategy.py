@@ -231,7 +231,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
                 self._last_audio_at = self._clock.now()
                 self._stream.push_audio(mono(frame), frame.sample_rate)
             case VADUserStartedSpeakingFrame():
-                await self._speech_started(self._stream)
+                await self._speech_started(self._stream, frame)
             case VADUserStoppedSpeakingFrame():
                 self._speech_stopped(self._stream, frame)
             case TranscriptionFrame():
@@ -248,9 +248,9 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
 
     # -- speech ---------------------------------------------------------------------------------------------------
 
-    async def _speech_started(self, stream: DetectorStream) -> None:
+    async def _speech_started(self, stream: DetectorStream, frame: VADUserStartedSpeakingFrame) -> None:
         self._speaking = True
-        stream.cancel()
+        stream.cancel(speech=frame.start_secs)
         resumed = self._endpointer.speech_resumed()
         self._drop()
         self._gate.speech_started()

@@ -84,6 +84,25 @@ def test_a_pause_that_is_over_cuts_nothing(over: str) -> None:
     assert len(driver.snapshots[driver.session.last_request_id]) == 1.5 * RATE
 
 
+@pytest.mark.parametrize("speech", [0.064, 0.074, 0.1, 0.2])
+def test_a_turn_begins_where_speech_did_whatever_else_was_in_the_frame(speech: float) -> None:
+    driver = Driver(local=local_spec(window=8.0, pre_speech=0.5))
+    spoken = np.concatenate((np.zeros(2 * RATE), np.arange(1, round(speech * RATE) + 1)))
+    driver.run(driver.session.push_audio(spoken.astype(np.int16), RATE, 0.0))
+    driver.run(driver.session.cancel(speech=speech))
+    driver.run(driver.session.predict(driver.now))
+    heard = driver.snapshots[driver.session.last_request_id]
+    assert np.count_nonzero(heard == 0) == round((0.5 - 0.064) * RATE)
+
+
+@pytest.mark.parametrize("speech", [None, math.nan, 0.0])
+def test_where_that_is_not_known_it_begins_now(speech: float | None) -> None:
+    driver = Driver(local=local_spec(window=8.0, pre_speech=0.5))
+    driver.audio(2.0)
+    driver.run(driver.session.cancel(speech=speech))
+    assert len(driver.snapshots[driver.predict()]) == 0.5 * RATE
+
+
 class TestTheEndpointer:
     def said(self, probability: float) -> Prediction:
         return Prediction(probability, Outcome.ANSWERED, None, "m", "local", "r")

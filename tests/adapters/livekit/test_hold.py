@@ -10,7 +10,7 @@ import pytest
 from livekit import rtc
 
 from adapters.livekit import TurnDetector, TurnDetectorStream
-from adapters.livekit.silence import SILENCE_AT_PREDICTION
+from adapters.livekit.heard import SILENCE_AT_PREDICTION
 from eot_core import DetectorStream, EndpointingOptions, ModelSpec, OperatingPoint, Thresholds
 from eot_core.clock import ManualClock
 from eot_core.session import DetectorSession
