@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
@@ -16,20 +17,28 @@ from aiohttp import web
 from ..clock import Clock, LoopClock
 from ..models import v1_mini
 from ..models.base import ModelLicenseError, ModelSpec
-from ..models.handle import model_handle
 from ..models.registry import resolve_model
-from ..protocol.auth import AuthError, Credentials, verify_token
+from ..protocol.auth import AuthError
 from ..transports.base import Transport
-from ..transports.local import LOAD_LIMIT, LocalTransport
-from ..transports.scheduler import NO_DEADLINE, JobDone, JobFailed, default_scheduler
+from ..transports.local import LocalTransport
+from ..transports.scheduler import default_scheduler
+from ..vad.silero import SileroVAD
+from .counts import GatewayCounts
+from .keys import KeyRing
+from .lag import LagWatch
 from .limits import GatewayLimits
+from .loading import load_model, load_vad
+from .pages import Metrics, health, refusal, url_of
 from .session import GatewaySession
 
 logger = logging.getLogger(__name__)
 
 
 class Gateway:
-    """One model behind ``{base_path}/eot`` (and ``/eot``), for clients with a key. ``/healthz`` needs none.
+    """One model behind ``{base_path}/eot`` (and ``/eot``), for clients with a key.
+
+    ``/healthz`` and ``/metrics`` (:class:`.metrics.MetricsPage`; extra ``serve``) need no key: they hold figures and
+    the model's name, but a gateway that the world can reach should have a proxy before it that keeps them back.
 
     :meth:`handle_websocket` and :meth:`make_session` may be overridden, to add to a gateway or to make it misbehave in
     a test.
@@ -43,6 +52,7 @@ class Gateway:
         base_path: str = "/v1",
         limits: GatewayLimits | None = None,
         make_transport: Callable[[], Transport] | None = None,
+        vad: SileroVAD | None = None,
         clock: Clock | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -53,6 +63,8 @@ class Gateway:
             base_path: what comes before ``/eot``. "/v1" is where clients look whose ``base_url`` ends as LiveKit's.
             limits: bounds; None for the defaults.
             make_transport: gives each session its way to the model; None runs ``model`` in this process.
+            vad: finds the onset of speech, for a model that scores turns; None: with the weights of an installed
+                package. Where there are none, such a model sees all since the last turn, which a warning says.
             clock: for time-outs and durations; None takes the event loop's.
             wall_clock: Unix seconds, for tokens and the stamps on the wire.
 
@@ -68,10 +80,7 @@ class Gateway:
                 f"model: the default threshold of {self.model.name} is {self.model.default_threshold}; "
                 "clients refuse one that is not above 0 and at most 1"
             )
-        if not isinstance(keys, Mapping) or not keys:
-            raise ValueError("keys must have at least one API key with its secret: without any, nobody may connect")
-        credentials = [Credentials(key, secret) for key, secret in keys.items()]
-        self._keys = {each.api_key: each.api_secret for each in credentials}
+        self._keys = KeyRing(keys)
         if not isinstance(base_path, str) or (
             base_path and (not base_path.startswith("/") or any(c in "{}?# " for c in base_path))
         ):
@@ -81,10 +90,15 @@ class Gateway:
             raise TypeError(f"limits must be GatewayLimits, got {type(limits).__name__}")
         self.limits = limits or GatewayLimits()
         self._custom_transport = make_transport
+        self._vad: SileroVAD | None = None if self.model.pre_speech is None else vad or SileroVAD()
+        self.counts = GatewayCounts()
         self._clock = clock
         self._wall = wall_clock
         self._sessions: set[GatewaySession] = set()
         self._places = 0
+        self._vacant = asyncio.Event()
+        self._draining = False
+        self._lag = LagWatch(self.counts.loop_lag)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
 
@@ -107,12 +121,16 @@ class Gateway:
             raise RuntimeError("the gateway was started already")
         if self._clock is None:
             self._clock = LoopClock(asyncio.get_running_loop())
+        self._draining = False
         if self._custom_transport is None:
-            await self._load()
+            await load_model(self.model)
+        if self._vad is not None and not await load_vad(self._vad, self.model):
+            self._vad = None
         app = web.Application()
         for path in dict.fromkeys((f"{self.base_path}/eot", "/eot")):
             app.router.add_get(path, self._on_websocket)
         app.router.add_get("/healthz", self._on_health)
+        app.router.add_get("/metrics", Metrics(self.counts, self.model.name, self._gauges).respond)
         # No access log: aiohttp's has a line per request and names no reason for a refusal; ours does.
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=self.limits.close_timeout)
         self._runner = runner
@@ -122,21 +140,42 @@ class Gateway:
         except BaseException:
             await self.aclose()
             raise
-        bound = runner.addresses[0]
-        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound[0], bound[0])
-        name = f"[{shown}]" if ":" in shown else shown
-        self._url = f"{'https' if ssl_context else 'http'}://{name}:{bound[1]}{self.base_path}"
+        self._url = url_of(runner.addresses[0], tls=ssl_context is not None, path=self.base_path)
+        self._lag.start()
         logger.info("gateway for %s at %s", self.model.name, self._url)
 
+    async def drain(self, grace: float) -> None:
+        """Take no new sessions (HTTP 503, also at ``/healthz``), and wait until the others are over.
+
+        Args:
+            grace: seconds to wait at most; then :meth:`aclose` closes those that are left.
+        """
+        self._draining = True
+        logger.info("no new sessions; %d are open", self._places)
+        if self._places:
+            self._vacant.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._vacant.wait(), grace)
+
     async def aclose(self) -> None:
-        """Close the sessions (1001, going away), stop listening, and wait until nothing is left. Idempotent."""
+        """Stop listening, answer the requests that wait (for ``request_timeout`` at most), close the sessions (1001,
+        going away), and wait until nothing is left. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is None:
             return
+        self._draining = True
+        self._lag.stop()
         for site in list(runner.sites):
             await site.stop()
         for session in list(self._sessions):
-            session.close(1001, "the gateway is going away")
+            session.leave(1001, _GOING_AWAY)
+        waiting = [asyncio.ensure_future(session.over.wait()) for session in self._sessions]
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=self.limits.request_timeout)
+            for wait in late:
+                wait.cancel()
+        for session in list(self._sessions):
+            session.close(1001, _GOING_AWAY)
         await runner.cleanup()
         self._url = None
 
@@ -167,22 +206,16 @@ class Gateway:
         """Sessions that are open."""
         return self._places
 
+    def replace_keys(self, keys: Mapping[str, str]) -> None:
+        """Other keys, for clients that connect from now on; open sessions stay.
+
+        Raises:
+            ValueError: as for the constructor; nothing has changed then.
+        """
+        self._keys.replace(keys)
+
     def __repr__(self) -> str:
         return f"<Gateway {self.model.name} at {self._url or 'no address'}, {self._places} sessions>"
-
-    async def _load(self) -> None:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[JobDone | JobFailed] = loop.create_future()
-
-        def deliver(result: JobDone | JobFailed) -> None:
-            loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(result))
-
-        default_scheduler().submit(
-            model_handle(self.model).warm_up, deadline=NO_DEADLINE, on_done=deliver, hang_limit=LOAD_LIMIT
-        )
-        result = await done
-        if isinstance(result, JobFailed):
-            raise result.error or RuntimeError(f"the model could not be loaded: {result.reason}")
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -192,10 +225,7 @@ class Gateway:
         Raises:
             AuthError: there is no token, or it does not open the door.
         """
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise AuthError("missing", "an Authorization header with a bearer token is needed")
-        return verify_token(token.strip(), self._keys, now=self._wall())
+        return self._keys.authenticate(request.headers.get("Authorization", ""), now=self._wall())
 
     async def handle_websocket(self, request: web.Request) -> web.StreamResponse:
         """Serve one client whose token is good."""
@@ -206,7 +236,7 @@ class Gateway:
             compress=False,  # audio hardly shrinks, and a bomb cannot be unpacked
         )
         if not websocket.can_prepare(request):
-            return _refusal(426, "upgrade_required", "connect with a WebSocket")
+            return self._refuse(426, "upgrade_required", "connect with a WebSocket")
         await websocket.prepare(request)
         session = self.make_session(request, websocket)
         self._sessions.add(session)
@@ -233,6 +263,8 @@ class Gateway:
             clock=self._clock,
             abort=abort,
             wall_clock=self._wall,
+            vad=self._vad,
+            counts=self.counts,
         )
 
     def make_transport(self) -> Transport:
@@ -246,19 +278,34 @@ class Gateway:
             self.authenticate(request)
         except AuthError as error:
             logger.info("refused a client: %s", error.code)
-            return _refusal(401, error.code, str(error))
+            return self._refuse(401, error.code, str(error))
+        if self._draining:
+            return self._refuse(503, "draining", "this gateway is going away: try another, or again later")
         if self._places >= self.limits.max_sessions:
             logger.warning("refused a client: all %d sessions are taken", self.limits.max_sessions)
-            return _refusal(503, "overloaded", "all sessions are taken: try again later")
+            return self._refuse(503, "overloaded", "all sessions are taken: try again later")
         self._places += 1
         try:
             return await self.handle_websocket(request)
         finally:
             self._places -= 1
+            if self._places == 0:
+                self._vacant.set()
 
     async def _on_health(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"status": "ok", "model": self.model.name})
+        return health(self.model.name, draining=self._draining)
+
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "sessions": self._places,
+            "sessions_limit": self.limits.max_sessions,
+            "draining": self._draining,
+            "jobs_waiting": default_scheduler().queued,
+        }
+
+    def _refuse(self, status: int, code: str, message: str) -> web.Response:
+        self.counts.refused[code] += 1
+        return refusal(status, code, message)
 
 
-def _refusal(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+_GOING_AWAY = "the gateway is going away"

@@ -123,10 +123,11 @@ class TurnListener:
             on_done: gets the excerpt, or why there is none ("overloaded", "expired", "model_hung"); at once where the
                 onset need not be searched for, else later on the event loop.
         """
+        finder, end = self._finder, self._timeline.written
+        unheard = 0 if finder is None else end - finder.next  # before its onsets are taken: it may be hearing on
         self._take_onsets()
-        latest, end, turn, finder = self._timeline.latest, self._timeline.written, self._turn, self._finder
-        pcm = self._audio.snapshot(self._model)
-        if finder is None or turn.onset is not None or len(pcm) == 0 or end - finder.next < WINDOW_SAMPLES:
+        latest, turn, pcm = self._timeline.latest, self._turn, self._audio.snapshot(self._model)
+        if finder is None or turn.onset is not None or len(pcm) == 0 or unheard < WINDOW_SAMPLES:
             on_done(self._excerpt(pcm, end, latest))
             return
 

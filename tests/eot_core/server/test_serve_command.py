@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,6 +93,9 @@ async def test_it_says_where_it_is_serves_and_ends_cleanly(model: str, number: s
         (["--key", f"a:{SECRET}", "--key", f"a:{SECRET}"], 2, "key number 2"),
         (["--key", f"a:{SECRET}", "--port", "70000"], 2, "--port"),
         (["--key", f"a:{SECRET}", "--max-sessions", "0"], 2, "max_sessions"),
+        (["--key", f"a:{SECRET}", "--grace", "-1"], 2, "--grace"),
+        (["--key", f"a:{SECRET}", "--grace", "nan"], 2, "--grace"),
+        (["--keys-file", "/no/such/file"], 2, "--keys-file /no/such/file cannot be read: FileNotFoundError"),
         (["--key", f"a:{SECRET}", "--base-path", "x"], 2, "base_path"),
         (["--key", f"a:{SECRET}", "--model", "turn-detector-v1-mini"], 2, "only inside LiveKit Agents"),
         (["--key", f"a:{SECRET}", "--model", "no-such-model"], 2, "no-such-model"),
@@ -156,3 +159,117 @@ def test_a_signal_while_the_model_loads_ends_it_too() -> None:
 
     asyncio.run(serve._serve(Loading(), "127.0.0.1", 0))
     assert started == [True, False]
+
+
+async def connect(http: aiohttp.ClientSession, url: str, key: str, secret: str) -> aiohttp.ClientWebSocketResponse:
+    headers = connection_headers(Credentials(key, secret), now=time.time())
+    return await http.ws_connect(f"{url}/eot", headers=headers)
+
+
+async def status_of(http: aiohttp.ClientSession, url: str, key: str, secret: str) -> int:
+    try:
+        await (await connect(http, url, key, secret)).close()
+    except aiohttp.WSServerHandshakeError as error:
+        return error.status
+    return 101
+
+
+def url_printed(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = process.stdout.readline()
+    assert "ready at" in line, process.stderr.read()
+    return line.split()[-1]
+
+
+async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():  # noqa: ASYNC110 - another process has no event
+            await asyncio.sleep(0.02)
+
+
+async def test_with_grace_a_call_goes_on_and_no_other_begins(model: str) -> None:
+    """Until it ends by itself: then the gateway need not wait any longer."""
+    with running("--model", model, "--key", f"{KEY}:{SECRET}", "--grace", "600") as process:
+        url = url_printed(process)
+        root = url.removesuffix("/v1")
+        async with aiohttp.ClientSession() as http:
+
+            async def draining() -> bool:
+                async with http.get(f"{root}/healthz") as response:
+                    assert (await response.json())["status"] == ("ok" if response.status == 200 else "draining")
+                    return response.status == 503
+
+            client = Client(await connect(http, url, KEY, SECRET))
+            await client.create()
+            process.send_signal(signal.SIGTERM)
+            await wait_for(draining)
+            assert await status_of(http, url, KEY, SECRET) == 503
+            await client.audio(0.5)
+            await client.start("r1")
+            await client.next(EotPrediction)
+            await client.close()
+            assert await client.closed() == 1000
+        assert process.wait(20) == 0
+
+
+async def test_a_second_signal_ends_the_grace(model: str) -> None:
+    with running("--model", model, "--key", f"{KEY}:{SECRET}", "--grace", "600") as process:
+        url = url_printed(process)
+        async with aiohttp.ClientSession() as http:
+            client = Client(await connect(http, url, KEY, SECRET))
+            await client.create()
+            process.send_signal(signal.SIGTERM)
+
+            async def draining() -> bool:
+                return await status_of(http, url, KEY, SECRET) == 503
+
+            await wait_for(draining)
+            process.send_signal(signal.SIGTERM)
+            assert await client.closed() == 1001
+        assert process.wait(20) == 0
+
+
+async def test_keys_change_at_sighup_and_calls_go_on(model: str, tmp_path: Path) -> None:
+    file, other = tmp_path / "keys", "another-secret-that-is-long-enough"
+    file.write_text(f"# who may connect\n\n{KEY}:{SECRET}\n")
+    with running("--model", model, "--keys-file", str(file)) as process:
+        url = url_printed(process)
+        async with aiohttp.ClientSession() as http:
+            client = Client(await connect(http, url, KEY, SECRET))
+            await client.create()
+
+            async def changed() -> bool:
+                return await status_of(http, url, "new", other) == 101
+
+            assert not await changed()
+            file.write_text(f"new:{other}\n")
+            process.send_signal(signal.SIGHUP)
+            await wait_for(changed)
+            assert await status_of(http, url, KEY, SECRET) == 401
+            file.write_text("nonsense\n")
+            process.send_signal(signal.SIGHUP)
+            await client.audio(0.5)
+            await client.start("r1")
+            await client.next(EotPrediction)
+            assert await changed(), "a file without sense changes nothing"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        assert "the keys were read again" in errors
+        assert "key number 1 is not KEY:SECRET" in errors
+        assert not any(secret in errors for secret in (SECRET, other, "nonsense"))
+
+
+async def test_refused_clients_are_in_the_log_where_it_is_asked_for(model: str) -> None:
+    with running("--model", model, "--key", f"{KEY}:{SECRET}", "--log-level", "info") as process:
+        url = url_printed(process)
+        async with aiohttp.ClientSession() as http:
+            assert await status_of(http, url, KEY, "wrong-secret-that-is-long-enough-too") == 401
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        assert "refused a client: bad_signature" in errors
+        assert KEY not in errors

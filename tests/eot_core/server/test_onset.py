@@ -1,0 +1,264 @@
+"""Onsets in a session's audio, piece by piece and out of order; and what is made of them."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from gateway_client import eventually, scripted
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vad_speech import Pcm, vowels
+
+from eot_core.models.base import ModelError
+from eot_core.server.onset import OnsetFinder
+from eot_core.server.turns import Excerpt, TurnListener
+from eot_core.transports.scheduler import InferenceScheduler, JobFailed
+from eot_core.vad import SileroVAD, SpeechStarted, VADOptions, VADStream
+from eot_core.vad.silero import weights_path
+
+
+@pytest.fixture(scope="module")
+def vad() -> SileroVAD:
+    try:
+        weights_path()
+    except ModelError as error:
+        pytest.skip(str(error))
+    return SileroVAD()
+
+
+def hush(seconds: float) -> Pcm:
+    return np.random.default_rng(0).integers(-8, 9, round(seconds * 16_000), dtype=np.int16)
+
+
+def spoken() -> Pcm:
+    return np.concatenate((hush(1.0), vowels(0.5), hush(1.0), vowels(0.5), hush(0.3)))
+
+
+def onsets(vad: SileroVAD, pcm: Pcm) -> list[int]:
+    events = vad.stream().push(pcm, 16_000)
+    return [round(event.at * 16_000) for event in events if isinstance(event, SpeechStarted)]
+
+
+class Loudness(SileroVAD):
+    """A VAD without a network: a window is speech where it is loud."""
+
+    def stream(self, options: VADOptions | None = None) -> VADStream:
+        class Network:
+            def score(self, window: Any) -> float:
+                return float(np.abs(window).max() > 100)
+
+            def reset(self) -> None: ...
+
+        return VADStream(Network(), self.options if options is None else options)
+
+
+def test_the_finder_finds_what_the_vad_finds(vad: SileroVAD) -> None:
+    pcm = spoken()
+    finder = OnsetFinder(vad)
+    for end in range(0, len(pcm), 5_000):
+        finder.hear(pcm[:end][-20_000:], max(0, end - 20_000))
+    assert list(finder.onsets) == onsets(vad, pcm)
+    assert finder.onsets
+    assert finder.next % 512 == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 6_000), st.integers(0, 6_000)), min_size=1, max_size=40))
+def test_pieces_that_overlap_or_come_late_change_nothing(pieces: list[tuple[int, int]]) -> None:
+    pcm = np.zeros(240_000, np.int16)
+    pcm[20_000:30_000] = pcm[70_000:90_000] = 1_000
+    finder, end = OnsetFinder(Loudness()), 0
+    for back, length in pieces:
+        start = max(0, finder.next - back)
+        finder.hear(pcm[start : start + length], start)
+        end = max(end, min(len(pcm), start + length))
+    assert finder.next == end - end % 512
+    whole = OnsetFinder(Loudness())
+    whole.hear(pcm[:end], 0)
+    assert list(finder.onsets) == list(whole.onsets)
+
+
+def test_where_audio_is_missing_the_vad_begins_afresh() -> None:
+    loud = np.full(16_000, 1_000, np.int16)
+    finder = OnsetFinder(Loudness())
+    finder.hear(loud, 0)
+    assert list(finder.onsets) == [1_024]
+    finder.hear(loud, 100_000)
+    assert list(finder.onsets) == [1_024, 100_352 + 1_024], "windows stay at multiples of 512"
+    assert finder.next == 116_000 - 116_000 % 512
+
+
+# ---- the listener
+
+
+class Listener:
+    """A :class:`TurnListener` whose requests can be awaited."""
+
+    def __init__(self, vad: SileroVAD | None, scheduler: InferenceScheduler, **spec: Any) -> None:
+        model, _ = scripted(**{"window": 4.0, "pre_speech": 0.25, **spec})
+        self.turns = TurnListener(model, vad, scheduler=scheduler)
+
+    def hear(self, pcm: Pcm, *, frame: int = 320) -> None:
+        for begin in range(0, len(pcm), frame):
+            self.turns.push(pcm[begin : begin + frame], 16_000, 1_000.0 + begin / 16_000)
+
+    async def ask(self) -> Excerpt | JobFailed:
+        answer: asyncio.Future[Excerpt | JobFailed] = asyncio.get_running_loop().create_future()
+        self.turns.prepare("r", 20.0, answer.set_result)
+        return await asyncio.wait_for(answer, 20)
+
+    async def seconds(self) -> float:
+        excerpt = await self.ask()
+        assert isinstance(excerpt, Excerpt)
+        return len(excerpt.pcm) / 16_000
+
+
+@pytest.fixture
+def scheduler() -> Any:
+    scheduler = InferenceScheduler(workers=1)
+    yield scheduler
+    scheduler.close()
+
+
+LOUD = np.full(16_000, 1_000, np.int16)
+QUIET = np.zeros(16_000, np.int16)
+SURE = 0.06
+"""Seconds into the speech at which the VAD is sure, give or take a window and the rest of the frame."""
+
+
+async def test_the_excerpt_begins_before_the_onset(scheduler: InferenceScheduler) -> None:
+    listener = Listener(Loudness(), scheduler)
+    listener.hear(np.concatenate((QUIET[:15_872], LOUD, QUIET[:4_800])))
+    excerpt = await listener.ask()
+    assert isinstance(excerpt, Excerpt)
+    assert len(excerpt.pcm) / 16_000 == pytest.approx(1.3 - SURE + 0.25, abs=0.03)
+    begin = 1.0 + SURE - 0.25
+    assert excerpt.earliest == pytest.approx(1_000.0 + begin, abs=0.03)
+    assert excerpt.latest == pytest.approx(1_000.0 + 2.29 - 0.02, abs=0.03)
+    assert await listener.seconds() == len(excerpt.pcm) / 16_000, "it is known now"
+
+
+async def test_without_speech_it_is_all_since_the_last_turn(scheduler: InferenceScheduler) -> None:
+    listener = Listener(Loudness(), scheduler)
+    assert await listener.seconds() == 0.0
+    listener.hear(QUIET)
+    assert await listener.seconds() == 1.0
+    listener.turns.turn_ended()
+    listener.turns.turn_ended()
+    listener.hear(QUIET)
+    assert await listener.seconds() == 1.25
+
+
+async def test_speech_that_a_flush_cuts_in_two_has_no_second_onset(scheduler: InferenceScheduler) -> None:
+    listener = Listener(Loudness(), scheduler)
+    listener.hear(np.concatenate((QUIET, LOUD)))
+    listener.turns.turn_ended()
+    listener.hear(np.concatenate((LOUD, QUIET)))
+    assert await listener.seconds() == 2.25, "from the flush on"
+    listener.hear(LOUD)
+    assert await listener.seconds() == pytest.approx(1.0 - SURE + 0.25, abs=0.03)
+
+
+async def test_a_turn_that_ends_while_a_request_is_searched_keeps_its_onset(scheduler: InferenceScheduler) -> None:
+    hold = threading.Event()
+    scheduler.submit(lambda: hold.wait(20), deadline=0.0 + scheduler.now() + 20, on_done=lambda result: None)
+    listener = Listener(Loudness(), scheduler)
+    listener.hear(np.concatenate((QUIET[:8_000], LOUD[:6_000])))
+    asked = asyncio.ensure_future(listener.ask())
+    await asyncio.sleep(0)
+    listener.turns.turn_ended()
+    listener.hear(QUIET[:4_000])
+    hold.set()
+    excerpt = await asked
+    assert isinstance(excerpt, Excerpt)
+    assert len(excerpt.pcm) / 16_000 == pytest.approx(0.375 - SURE + 0.25, abs=0.03)
+    assert await listener.seconds() == 0.5, "the next turn has none yet"
+
+
+async def test_it_catches_up_while_nobody_asks(scheduler: InferenceScheduler) -> None:
+    """And so at a request there is at most a second left to search."""
+    listener = Listener(Loudness(), scheduler)
+    finder = listener.turns._finder
+    assert finder is not None
+    for second in range(5):
+        listener.hear(LOUD if second == 3 else QUIET)
+        await eventually(lambda: listener.turns._catching_up is None)
+        assert finder.next > second * 16_000
+    assert await listener.seconds() == pytest.approx(2.0 - SURE + 0.25, abs=0.03)
+
+
+async def test_under_load_it_is_not_tried_with_every_message(scheduler: InferenceScheduler) -> None:
+    submitted: list[float] = []
+    listener = Listener(Loudness(), scheduler)
+    original = scheduler.submit
+
+    def submit(work: Callable[[], Any], *, deadline: float, on_done: Callable[[Any], None], **rest: Any) -> Any:
+        submitted.append(deadline)
+        on_done(JobFailed("overloaded"))
+        return original(lambda: None, deadline=deadline, on_done=lambda result: None)
+
+    scheduler.submit = submit  # type: ignore[method-assign]
+    for _ in range(500):
+        listener.hear(QUIET[:320])
+        await asyncio.sleep(0)
+    assert len(submitted) == 10, "once for each second"
+    assert await listener.ask() == JobFailed("overloaded")
+
+
+async def test_a_request_that_is_called_off_is_not_answered(scheduler: InferenceScheduler) -> None:
+    hold = threading.Event()
+    scheduler.submit(lambda: hold.wait(20), deadline=scheduler.now() + 20, on_done=lambda result: None)
+    listener, answers = Listener(Loudness(), scheduler), list[Any]()
+    listener.hear(QUIET)
+    listener.turns.prepare("a", 20.0, answers.append)
+    listener.turns.prepare("b", 20.0, answers.append)
+    listener.turns.cancel("a")
+    listener.turns.cancel("a")
+    listener.turns.close()
+    listener.turns.close()
+    listener.hear(QUIET)
+    hold.set()
+    await eventually(lambda: scheduler.queued == 0)
+    await asyncio.sleep(0.05)
+    assert answers == []
+
+
+async def test_a_vad_that_fails_costs_the_onset_and_not_the_request(
+    scheduler: InferenceScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(SileroVAD):
+        def stream(self, options: VADOptions | None = None) -> VADStream:
+            raise ModelError("gone")
+
+    listener = Listener(Broken(), scheduler)
+    listener.hear(np.concatenate((QUIET, QUIET)))
+    await eventually(lambda: listener.turns._catching_up is None)
+    assert await listener.seconds() == 2.0
+    assert await listener.seconds() == 2.0
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "once for a session"
+
+
+async def test_a_rolling_window_needs_no_search(scheduler: InferenceScheduler) -> None:
+    listener = Listener(Loudness(), scheduler, pre_speech=None, window=1.0)
+    listener.hear(np.concatenate((QUIET, LOUD)))
+    assert await listener.seconds() == 1.0
+    assert scheduler.threads == 0
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 2_000))
+def test_any_frame_length_finds_the_same(frame: int) -> None:
+    async def run() -> float:
+        scheduler = InferenceScheduler(workers=1)
+        try:
+            listener = Listener(Loudness(), scheduler)
+            listener.hear(np.concatenate((QUIET[:8_192], LOUD[:8_000])), frame=frame)
+            return await listener.seconds()
+        finally:
+            scheduler.close()
+
+    sure = 8_192 + 1_024
+    frame_end = -(-sure // frame) * frame
+    assert asyncio.run(run()) * 16_000 == pytest.approx(16_192 - min(frame_end, 16_192) + 4_000, abs=80)
