@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import sys
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from . import virtual_time
 
 virtual_time.install()  # before the frameworks take a reference to the time
 
-from loguru import logger  # noqa: E402
-
-from . import compare, on_livekit, on_pipecat, report, table  # noqa: E402
+from . import compare, on_livekit, on_pipecat, quiet, recorded_table, report, simulator, table  # noqa: E402
 from .trace import Played, Trace  # noqa: E402
 from .traces import TRACES  # noqa: E402
 
@@ -48,12 +45,10 @@ def main() -> int:
     options.add_argument("--json", metavar="FILE", type=Path, help="write what came out, for the tests")
     options.add_argument("--write", metavar="FILE", type=Path, help="write the page of the documentation")
     options.add_argument("--verbose", action="store_true", help="with the logs of both frameworks")
+    simulator.add_arguments(options)
     given = options.parse_args()
     if not given.verbose:
-        logger.remove()
-        for name in ("livekit", "eot_core", "adapters"):
-            logging.getLogger(name).propagate = False
-            logging.getLogger(name).addHandler(logging.NullHandler())
+        quiet.down()
 
     rows: list[compare.Row] = []
     found: dict[str, list[str]] = {}
@@ -74,11 +69,28 @@ def main() -> int:
         for difference in differences:
             print(f"DIFFERENT: {name}: {difference}")
     print(report.summary(rows, len(found), sum(bool(d) for d in found.values())))
+    recorded = _recorded(simulator.chosen(given))
     if given.json is not None:
         given.json.write_text(json.dumps({"found": found, "skipped": skipped}))
     if given.write is not None:
-        given.write.write_text(report.page(rows, len(found), sum(bool(d) for d in found.values())))
-    return 1 if any(found.values()) else 0
+        section = "" if recorded is None else recorded.section
+        given.write.write_text(report.page(rows, len(found), sum(bool(d) for d in found.values()), section))
+    return 1 if any(found.values()) or (recorded is not None and recorded.differences) else 0
+
+
+def _recorded(what: simulator.Chosen) -> simulator.Outcome | None:
+    """The simulator against the live stream; None where there is nothing to play."""
+    if what.pauses == 0:
+        return None
+    if not what.dataset.exists():
+        print(f"skipped: the simulator and the live stream: the recordings {what.dataset} are not here")
+        return None
+    outcome = simulator.run(what)
+    print(recorded_table.plain(outcome.rows))
+    for difference in outcome.differences:
+        print(f"DIFFERENT: {difference}")
+    print(recorded_table.summary(outcome.rows))
+    return outcome
 
 
 if __name__ == "__main__":

@@ -63,6 +63,8 @@ class _LocalModel:
 
 def local_model(trace: Trace, timeline: Timeline) -> ModelSpec:
     """The local model of a trace."""
+    if trace.spec is not None:
+        return trace.spec
     if trace.probabilities is None:
         return SMART_TURN_V3_2
     model = _LocalModel(trace, timeline)

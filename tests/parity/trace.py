@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from eot_core.models.base import PcmArray
+from eot_core.models.base import ModelSpec, PcmArray
 
 from . import speech
 from .speech import Pause
@@ -77,6 +77,8 @@ class Trace:
     """Options by which the detector decides the moment itself: ``endpointing``, ``operating_point``."""
     local: str = "local-model"
     """What the local model is called; operating points know models by their names."""
+    spec: ModelSpec | None = None
+    """The local model itself, where it is a real one; None: see ``probabilities``."""
     cloud: Cloud | None = None
     rate: int = 16_000
     frame: float = 0.02
