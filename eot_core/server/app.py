@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import ssl
 import time
@@ -15,14 +16,15 @@ from typing import Self
 from aiohttp import web
 
 from ..clock import Clock, LoopClock
+from ..cpu import worker_count
 from ..models import v1_mini
 from ..models.base import ModelLicenseError, ModelSpec
 from ..models.registry import resolve_model
 from ..protocol.auth import AuthError
 from ..transports.base import Transport
 from ..transports.local import LocalTransport
-from ..transports.scheduler import default_scheduler
 from ..vad.silero import SileroVAD
+from .admission import Admission
 from .counts import GatewayCounts
 from .keys import KeyRing
 from .lag import LagWatch
@@ -92,6 +94,7 @@ class Gateway:
         self._custom_transport = make_transport
         self._vad: SileroVAD | None = None if self.model.pre_speech is None else vad or SileroVAD()
         self.counts = GatewayCounts()
+        self._admission = Admission(self.limits.max_wait if make_transport is None else math.inf, worker_count())
         self._clock = clock
         self._wall = wall_clock
         self._sessions: set[GatewaySession] = set()
@@ -265,6 +268,7 @@ class Gateway:
             wall_clock=self._wall,
             vad=self._vad,
             counts=self.counts,
+            admission=self._admission,
         )
 
     def make_transport(self) -> Transport:
@@ -300,7 +304,8 @@ class Gateway:
             "sessions": self._places,
             "sessions_limit": self.limits.max_sessions,
             "draining": self._draining,
-            "jobs_waiting": default_scheduler().queued,
+            "requests_pending": self._admission.inside,
+            "expected_wait_seconds": self._admission.expected_wait,
         }
 
     def _refuse(self, status: int, code: str, message: str) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ class Durations:
         """Sum of all, in seconds."""
 
     def observe(self, seconds: float) -> None:
-        """Count one; a negative one counts as 0."""
-        seconds = max(0.0, seconds)
+        """Count one; a negative one, or none that is a number, counts as 0."""
+        seconds = seconds if 0 <= seconds < math.inf else 0.0
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 

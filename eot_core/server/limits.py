@@ -23,8 +23,13 @@ class GatewayLimits:
     that call its cloud model. Dead connections are found by ``heartbeat``."""
     heartbeat: float = 20.0
     """Between WebSocket pings to a silent client."""
-    request_timeout: float = 2.0
-    """For one prediction, its wait for a free thread included; LiveKit waits 1 s."""
+    request_timeout: float = 1.0
+    """For one prediction, its wait for a free thread included. LiveKit waits as long, and a later answer is of no use
+    to anybody."""
+    max_wait: float = 0.4
+    """For a free thread, as far as can be told when a request comes; one that would wait longer is refused at once
+    ("overloaded", 503), while its client has the time to ask a local model. Only where the model runs in this
+    process."""
     send_timeout: float = 5.0
     """For one message to leave; then the connection is cut."""
     close_timeout: float = 2.0
@@ -37,7 +42,7 @@ class GatewayLimits:
             value = getattr(self, name)
             if name == "protocol":
                 continue
-            if name.startswith("max_"):
+            if name in ("max_sessions", "max_outgoing"):
                 if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                     raise ValueError(f"{name} must be a positive whole number, got {value!r}")
             elif not isinstance(value, int | float) or not 0 < value < math.inf:

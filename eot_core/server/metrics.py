@@ -23,7 +23,8 @@ class MetricsPage:
     eot_gateway_sessions                      gauge                       open now
     eot_gateway_sessions_limit                gauge                       ``max_sessions``
     eot_gateway_draining                      gauge                       1: no new sessions
-    eot_gateway_jobs_waiting                  gauge                       for a thread, in this process
+    eot_gateway_requests_pending              gauge                       waiting, or being worked on
+    eot_gateway_expected_wait_seconds         gauge                       of the next request, for a thread
     eot_gateway_sessions_started_total        counter
     eot_gateway_sessions_ended_total          counter    reason
     eot_gateway_refused_total                 counter    reason           clients that did not get in
@@ -44,7 +45,8 @@ class MetricsPage:
         Args:
             counts: what is shown.
             model: its full name.
-            gauges: gives "sessions", "sessions_limit", "draining" and "jobs_waiting" as they are now.
+            gauges: gives "sessions", "sessions_limit", "draining", "requests_pending" and "expected_wait_seconds" as
+                they are now.
 
         Raises:
             ImportError: prometheus-client is not installed.
@@ -110,7 +112,8 @@ _GAUGES = {
     "sessions": "Sessions open now",
     "sessions_limit": "Sessions at most",
     "draining": "1 while the gateway takes no new sessions because it is about to end",
-    "jobs_waiting": "Jobs of this process that wait for a thread",
+    "requests_pending": "Requests that wait or are worked on",
+    "expected_wait_seconds": "How long the next request would wait for a thread",
 }
 
 

@@ -33,7 +33,7 @@ class OnsetFinder:
         """
         self._vad = vad
         self._stream: VADStream | None = None
-        self._next = 0
+        self._next = self._origin = 0
         self._lock = threading.Lock()
         self.onsets: deque[int] = deque(maxlen=256)
         """Positions of what was found, oldest first; for one thread to take from. Eight seconds hold 26 at most."""
@@ -60,10 +60,12 @@ class OnsetFinder:
                 stream = self._stream = self._vad.stream()
             if start > self._next:
                 stream.reset()
-                self._next = -(-start // WINDOW_SAMPLES) * WINDOW_SAMPLES
-            while (at := self._next - start) + WINDOW_SAMPLES <= len(pcm):
-                events = stream.push(pcm[at : at + WINDOW_SAMPLES], SAMPLE_RATE)
-                end = self._next + WINDOW_SAMPLES
-                if any(isinstance(event, SpeechStarted) for event in events):
-                    self.onsets.append(end)  # before `next`, which others read without the lock
-                self._next = end
+                self._next = self._origin = -(-start // WINDOW_SAMPLES) * WINDOW_SAMPLES
+            at = self._next - start
+            whole = max(0, len(pcm) - at) // WINDOW_SAMPLES * WINDOW_SAMPLES
+            if whole == 0:
+                return
+            for event in stream.push(pcm[at : at + whole], SAMPLE_RATE):
+                if isinstance(event, SpeechStarted):
+                    self.onsets.append(self._origin + round(event.at * SAMPLE_RATE))
+            self._next += whole  # after `onsets`, which others read without the lock

@@ -31,10 +31,11 @@ from ..protocol import (
 from ..transports.base import Answer, Calibration, InferenceRequest, Transport
 from ..transports.scheduler import JobFailed
 from ..vad.silero import SileroVAD
+from .admission import Admission
 from .connection import Connection
 from .counts import GatewayCounts
+from .ledger import RequestLedger
 from .limits import GatewayLimits
-from .stats import RequestTimes
 from .turns import Excerpt, TurnListener
 from .wire import calibration_of, close_code, failure_code
 
@@ -59,6 +60,7 @@ class GatewaySession:
         wall_clock: Callable[[], float] = time.time,
         vad: SileroVAD | None = None,
         counts: GatewayCounts | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """
         Args:
@@ -71,6 +73,7 @@ class GatewaySession:
             wall_clock: Unix seconds, for the stamps on the wire.
             vad: finds the onset of speech, for a model that scores turns; None: it sees all since the last turn.
             counts: of the gateway; None: the session's own.
+            admission: of the gateway; None: every request is let in.
         """
         self.protocol = ServerProtocol(limits.protocol)
         self._transport = transport
@@ -80,8 +83,7 @@ class GatewaySession:
         self._wall = wall_clock
         self._turns = TurnListener(model, vad)
         self._sample_rate = 0
-        self._requests: dict[str, RequestTimes] = {}
-        self._counts = counts or GatewayCounts()
+        self._requests = RequestLedger(counts, admission)
         self._connection = Connection(websocket, limits, abort=abort, on_cut=lambda: self._end("slow_reader"))
         self._ended = False
         self._leaving: tuple[int, str] | None = None
@@ -95,7 +97,7 @@ class GatewaySession:
 
     async def run(self) -> None:
         """Serve until either side closes. Leaves no task and no request behind."""
-        self._counts.started += 1
+        self._requests.counts.started += 1
         self._transport.open(self)
         self._watch()
         try:
@@ -104,7 +106,7 @@ class GatewaySession:
             self._end("client")
             if self._timer is not None:
                 self._timer.cancel()
-            self._counts.ended[self._ended_by] += 1
+            self._requests.counts.ended[self._ended_by] += 1
             await self._transport.aclose()
 
     def close(self, code: int = aiohttp.WSCloseCode.OK, reason: str = "", *, why: str = "going_away") -> None:
@@ -138,8 +140,7 @@ class GatewaySession:
         self._ended, self._ended_by = True, why
         self._transport.close()
         self._turns.close()
-        self._counts.requests["abandoned", ""] += len(self._requests)
-        self._requests.clear()
+        self._requests.abandon()
         self.over.set()
 
     def _receive(self, data: bytes | str) -> None:
@@ -200,7 +201,7 @@ class GatewaySession:
 
     def _on_audio(self, event: InputAudio) -> None:
         captured_at = event.captured_at or event.created_at or self._wall()
-        self._counts.audio_seconds += len(event.pcm) / 2 / self._sample_rate
+        self._requests.counts.audio_seconds += len(event.pcm) / 2 / self._sample_rate
         pcm = self._turns.push(np.frombuffer(event.pcm, dtype="<i2"), self._sample_rate, captured_at)
         self._transport.push_audio(pcm, captured_at)
 
@@ -216,9 +217,11 @@ class GatewaySession:
             if older != request_id:
                 # A client waits for its newest request only (the stock one never says stop).
                 self._drop(older, "superseded")
-        self._requests[request_id] = RequestTimes(now)
         self._drain()
         self.send(self.protocol.inference_started(request_id, created_at=self._wall()))
+        if not self._requests.enter(request_id, now):
+            self._refuse(request_id, "overloaded")
+            return
         deadline = now + self._limits.request_timeout
         self._turns.prepare(
             request_id, self._limits.request_timeout, lambda excerpt: self._on_excerpt(request_id, excerpt, deadline)
@@ -233,7 +236,7 @@ class GatewaySession:
             return
         if len(excerpt.pcm) == 0:
             # Nothing was heard: the default, as a client gives itself, and no model's word for it.
-            self._settle(request_id, "default", "no_audio")
+            self._requests.settle(request_id, "default", "no_audio")
             self.send(self.protocol.eot_prediction(request_id, 1.0, created_at=self._wall(), backend=Backend.UNKNOWN))
             self._leave_when_idle()
             return
@@ -243,16 +246,16 @@ class GatewaySession:
         self._transport.start(InferenceRequest(request_id, excerpt.pcm, now, deadline))
 
     def _drop(self, request_id: str, outcome: str) -> None:
-        self._settle(request_id, outcome)
+        self._requests.settle(request_id, outcome)
         self._turns.cancel(request_id)
         self._transport.stop(request_id)
         self.send(self.protocol.inference_stopped(request_id, created_at=self._wall()))
 
-    def _settle(self, request_id: str, outcome: str, reason: str = "") -> RequestTimes | None:
-        times = self._requests.pop(request_id, None)
-        if times is not None:
-            self._counts.requests[outcome, reason] += 1
-        return times
+    def _refuse(self, request_id: str, reason: str) -> None:
+        """Tell the client at once, so that it need not wait for its own time-out."""
+        message = self.protocol.error(reason, failure_code(reason), created_at=self._wall(), request_id=request_id)
+        self.send(message)
+        self._leave_when_idle()
 
     # -- from the model -----------------------------------------------------------------------------------------------
 
@@ -264,15 +267,11 @@ class GatewaySession:
         if not (math.isfinite(answer.probability) and 0 <= answer.probability <= 1):
             self.on_request_failed(request_id, "bad_probability")
             return
-        times = self._settle(request_id, "answered")
+        now, wall, backchannel = self._clock.now(), self._wall(), answer.backchannel_probability
+        times = self._requests.answered(request_id, now=now, queued=answer.queue_time, worked=answer.inference_time)
         if times is None:
             return
-        now, wall, backchannel = self._clock.now(), self._wall(), answer.backchannel_probability
         stats = times.stats(now=now, wall=wall, inference_time=answer.inference_time)
-        self._counts.prepared.observe(times.prepared_in)
-        self._counts.queued.observe(answer.queue_time)
-        self._counts.inferred.observe(stats.inference_duration)
-        self._counts.answered.observe(now - times.arrived_at)
         self.send(
             self.protocol.eot_prediction(
                 request_id,
@@ -286,14 +285,11 @@ class GatewaySession:
         self._leave_when_idle()
 
     def on_request_failed(self, request_id: str, reason: str) -> None:
-        """Tell the client at once, so that it need not wait for its own time-out."""
+        """Tell the client at once."""
         # Only the short form: what follows the colon is the operator's business, and in the log already.
         short = reason.split(":", 1)[0]
-        if self._settle(request_id, "failed", short) is None:
-            return
-        message = self.protocol.error(short, failure_code(short), created_at=self._wall(), request_id=request_id)
-        self.send(message)
-        self._leave_when_idle()
+        if self._requests.settle(request_id, "failed", short) is not None:
+            self._refuse(request_id, short)
 
     def on_failed(self, reason: str, *, retryable: bool) -> None:
         """The way to the model is gone: so is the session."""

@@ -16,6 +16,7 @@ from eot_core.models.base import PcmArray
 from eot_core.protocol import EotPrediction, InferenceStarted, InferenceStopped, ServerError, SessionClosed
 from eot_core.protocol.auth import Credentials, connection_headers
 from eot_core.server import Gateway, GatewayLimits
+from eot_core.server.admission import Admission
 from eot_core.server.counts import BOUNDS, Durations
 from eot_core.server.keys import KeyRing
 from eot_core.server.lag import PERIOD, LagWatch
@@ -106,7 +107,7 @@ async def test_metrics_tell_what_came_of_sessions_and_requests() -> None:
         gate.open.set()
         await eventually(lambda: gateway.sessions == 0)
         found = await figures(gateway)
-    assert {name: value for name, value in found.items() if "requests" in name} == {
+    assert {name: value for name, value in found.items() if "requests_total" in name} == {
         "requests_total{outcome=default,reason=no_audio}": 1,
         "requests_total{outcome=answered,reason=}": 1,
         "requests_total{outcome=failed,reason=bad_probability}": 1,
@@ -152,9 +153,9 @@ async def test_without_the_extra_the_page_says_what_to_install(monkeypatch: pyte
 
 def test_durations_fall_into_their_buckets() -> None:
     durations = Durations()
-    for seconds in (-1.0, 0.0, BOUNDS[0], BOUNDS[1], BOUNDS[-1] + 1):
+    for seconds in (-1.0, float("nan"), float("inf"), 0.0, BOUNDS[0], BOUNDS[1], BOUNDS[-1] + 1):
         durations.observe(seconds)
-    assert (durations.buckets[0], durations.buckets[1], durations.buckets[-1]) == (3, 1, 1)
+    assert (durations.buckets[0], durations.buckets[1], durations.buckets[-1]) == (5, 1, 1)
     assert durations.total == pytest.approx(BOUNDS[0] + BOUNDS[1] + BOUNDS[-1] + 1)
 
 
@@ -177,6 +178,71 @@ async def test_a_loop_that_is_held_up_is_seen() -> None:
     watch.stop()
     assert (lags.total, sum(lags.buckets)) == (0.25, 1)
     assert PERIOD < 1
+
+
+# ---- too many requests
+
+
+def test_whoever_would_wait_too_long_is_not_let_in() -> None:
+    admission = Admission(max_wait=0.25, workers=2)
+    assert [admission.enter() for _ in range(100)] == [True] * 100, "nothing is known yet of how long one takes"
+    for _ in range(99):
+        admission.leave()
+    admission.leave(0.1)
+    assert (admission.inside, admission.expected_wait) == (0, 0.0)
+    assert [admission.enter() for _ in range(8)] == [True] * 6 + [False] * 2
+    assert admission.expected_wait == pytest.approx(0.3)
+    admission.leave(0.2)
+    assert admission.expected_wait == pytest.approx(5 * 0.11 / 2)
+    assert not admission.enter()
+    for _ in range(5):
+        admission.leave(10.0)
+    assert admission.enter(), "an empty gateway always tries"
+
+
+async def test_a_request_that_would_wait_too_long_is_refused_at_once() -> None:
+    gate = Gate()
+    answers: list[Any] = [lambda pcm: time.sleep(0.05) or 0.75, gate]
+    spec, _ = scripted(lambda pcm: answers[0](pcm))
+    async with (
+        Gateway(spec, keys=KEYS, limits=GatewayLimits(max_wait=0.005, request_timeout=30.0)) as gateway,
+        connected(gateway) as first,
+        connected(gateway) as second,
+    ):
+        for client in (first, second):
+            await client.create()
+            await client.audio(0.1)
+        await first.start("r1")
+        await first.next(EotPrediction)
+        answers.pop(0)
+        await first.start("r2")
+        await eventually(gate.entered.is_set)
+        try:
+            await second.start("r3")
+            error = await second.next(ServerError)
+            assert (error.message, error.code, error.request_id) == ("overloaded", 503, "r3")
+        finally:
+            gate.open.set()
+        await first.next(EotPrediction)
+        await second.start("r4")
+        await second.next(EotPrediction)
+        assert gateway.counts.requests["failed", "overloaded"] == 1
+        assert gateway._admission.inside == 0
+
+
+async def test_sessions_that_end_leave_no_request_behind() -> None:
+    gate = Gate()
+    spec, _ = scripted(gate)
+    async with Gateway(spec, keys=KEYS) as gateway:
+        async with connected(gateway) as client:
+            await client.create()
+            await client.audio(0.1)
+            await client.start("r1")
+            await eventually(gate.entered.is_set)
+            assert gateway._admission.inside == 1
+        await eventually(lambda: gateway.sessions == 0)
+        gate.open.set()
+        assert gateway._admission.inside == 0
 
 
 # ---- keys
@@ -224,7 +290,7 @@ async def test_closing_answers_what_waits_first() -> None:
         assert (await busy.next(EotPrediction)).request_id == "r1"
         assert await busy.closed() == 1001
         await closing
-    assert gateway.counts.requests == {("answered", ""): 1, ("abandoned", ""): 0}
+    assert gateway.counts.requests == {("answered", ""): 1}
     assert gateway.counts.ended == {"going_away": 2}
 
 
