@@ -8,27 +8,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from .tune_arguments import check_arguments, checksum_of, has_labels, model_names, model_scorers
+
 if TYPE_CHECKING:
     from ..evaluation.items import Item, Problem
     from ..evaluation.pauses import Pauses
     from ..evaluation.progress import Progress
-    from ..evaluation.scorers import ModelScorer
     from ..evaluation.sweep import Budget
-    from ..evaluation.tuning import Tuning
+    from ..evaluation.tuning_features import PauseFeatures
+    from ..evaluation.tuning_own import TunedLanguage
 
 EXIT_OK: Final = 0
 EXIT_PARTLY: Final = 1
 """The file was written, but a language or a model is not in it."""
 EXIT_FAILED: Final = 2
-DEFAULT_MODEL: Final = "smart-turn-v3.2"
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to what ``argparse.ArgumentParser.add_subparsers`` returned."""
     parser = subparsers.add_parser(
         "tune",
-        help="thresholds and delays from your own calls",
-        description="Choose threshold and delays for each language from recorded calls, within a budget, and write "
+        help="thresholds, delays and heads from your own calls",
+        description="Choose threshold and delays for each language from recorded calls, within a budget, fit a head "
+        "where there is enough data, and write "
         'them to a file for TurnDetector(calibration="FILE"). Figures are of calls that were not chosen on, with '
         "95 %% intervals. What was heard and scored is kept: an interrupted run goes on where it was. Exit code 0: "
         "written; 1: written, but there was too little data in a language; 2: nothing was written.",
@@ -49,9 +51,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="calibration file to write")
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
         metavar="A,B,...",
-        help="names of local models, or paths of ONNX files (default: %(default)s)",
+        help="names of local models, or paths of ONNX files (default: the one that runs where none is named: "
+        "eot-open-1, or smart-turn-v3.2 where onnx is not installed)",
     )
     parser.add_argument("--language", metavar="TAG", help="of recordings; of labelled data: only items in it")
     parser.add_argument("--split", metavar="NAME", help="of labelled data: only items of this split")
@@ -74,6 +76,12 @@ def add_parser(subparsers: Any) -> None:
         help="also score each pause every 0.2 s up to 1 s, and try the continuous curve with it (several times the "
         "work; not for decision logs)",
     )
+    parser.add_argument(
+        "--no-head",
+        action="store_true",
+        help="threshold and delays only: fit no head of your own (for eot-open-1 and the like, where there is enough "
+        "data and it pays on held-out calls)",
+    )
     parser.add_argument("--no-check", action="store_true", help="do not let Silero VAD look at labels")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where scores are kept (default: user's cache)")
     parser.add_argument("--no-cache", action="store_true", help="keep no scores")
@@ -89,7 +97,11 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
 
     out, err = out or sys.stdout, err or sys.stderr
     try:
-        return _Tune(args, out, err).run()
+        tune = _Tune(args, out, err)
+        try:
+            return tune.run()
+        finally:
+            tune.close()
     except (DatasetError, ModelError, ValueError, OSError) as error:
         print(f"eot tune: {error}", file=err)
         return EXIT_FAILED
@@ -103,9 +115,10 @@ class _Tune:
     def __init__(self, args: argparse.Namespace, out: TextIO, err: TextIO) -> None:
         from ..evaluation.cache import default_cache
         from ..evaluation.tuning_budgets import parse_budget
+        from ..evaluation.tuning_features import head_scorers
         from ..languages import language_key
 
-        _check(args)
+        check_arguments(args)
         self._args = args
         self._out = out
         self._err = err
@@ -113,10 +126,12 @@ class _Tune:
         self._language = None if args.language is None else language_key(args.language)
         if args.language is not None and self._language is None:
             raise ValueError(f"--language {args.language!r} names no language: use a BCP-47 tag such as 'en'")
-        names = [name.strip() for name in args.model.split(",") if name.strip()]
-        self._scorers = _scorers(names)
-        self._checksums = {s.name: _checksum(s, name) for s, name in zip(self._scorers, names, strict=True)}
         self._cache: Path | None = None if args.no_cache else (args.cache or default_cache())
+        names = model_names(args.model)
+        plain = model_scorers(names)
+        self._checksums = {s.name: checksum_of(s, name) for s, name in zip(plain, names, strict=True)}
+        self._scorers = plain if args.no_head else head_scorers(plain, self._cache)
+        self._features: dict[str, PauseFeatures] = {}
         self._path = Path(args.dataset).expanduser()
         self._say: Callable[[str], None] = lambda message: print(message, file=err)
 
@@ -124,46 +139,61 @@ class _Tune:
         from ..evaluation.tuning_file import calibration, report_lines, write_calibration
 
         scores, failed = self._scores()
-        tunings = [tuning for model, pauses in scores.items() for tuning in self._tune(model, pauses)]
-        written = [t for t in tunings if t.point(self._budget) is not None]
-        for tuning in written:
-            for line in report_lines(tuning, self._budget):
+        tuned = [one for model, pauses in scores.items() for one in self._tune(model, pauses)]
+        written = [one for one in tuned if one.shipped.point(self._budget) is not None]
+        for one in written:
+            for line in report_lines(one, self._budget):
                 print(line, file=self._out)
-        for tuning in tunings:
-            if tuning not in written:
-                why = dict(tuning.missing)[self._budget]
-                print(f"{tuning.model}, {tuning.language}: {why}. Nothing is written for it.", file=self._out)
+        for one in tuned:
+            if one not in written:
+                model, language = one.shipped.model, one.shipped.language
+                why = dict(one.shipped.missing)[self._budget]
+                print(f"{model}, {language}: {why}. Nothing is written for it.", file=self._out)
         for model, why in failed.items():
             print(f"eot tune: {model}: {why}", file=self._err)
         if not written:
             raise ValueError(f"nothing was written to {self._args.output}: there was nothing to tune on")
         settings = {"budget": self._args.budget, "curve": self._args.curve, "seed": self._args.seed}
         write_calibration(self._args.output, calibration(self._path.name, written, self._checksums, settings))
-        names = " and ".join(dict.fromkeys(f"{t.model} ({t.language})" for t in written))
+        names = " and ".join(dict.fromkeys(_named(one) for one in written))
         print(f"{self._args.output}: written for {names}", file=self._out)
-        return EXIT_PARTLY if failed or len(written) < len(tunings) else EXIT_OK
+        return EXIT_PARTLY if failed or len(written) < len(tuned) else EXIT_OK
 
-    def _tune(self, model: str, pauses: Pauses) -> list[Tuning]:
-        from ..evaluation.tuning import tune
+    def close(self) -> None:
+        from ..evaluation.tuning_features import HeadScorer
+
+        for scorer in self._scorers:
+            if isinstance(scorer, HeadScorer):
+                scorer.close()
+
+    def _tune(self, model: str, pauses: Pauses) -> list[TunedLanguage]:
         from ..evaluation.tuning_budgets import NAMED, OTHERS
+        from ..evaluation.tuning_own import tune_language
 
         spec = next(s.spec for s in self._scorers if s.name == model)
         curves = ["step", "continuous"] if self._args.curve == "auto" else [self._args.curve]
         if self._args.rescore and pauses.later.shape[1]:
             curves.append("rescored")
-        return [
-            tune(
-                model,
-                language,
-                pauses.where(pauses.language == language),
-                budgets=(self._budget, *NAMED, *OTHERS),
-                today=spec.thresholds.get(language, spec.default_threshold),
-                curves=curves,
-                seed=self._args.seed,
-                resamples=self._args.resamples,
+        features = self._features.get(model)
+        tuned = []
+        for language in sorted(set(pauses.language.tolist())):
+            rows = pauses.language == language
+            tuned.append(
+                tune_language(
+                    model,
+                    language,
+                    pauses.where(rows),
+                    None if features is None else features.where(rows),
+                    self._budget,
+                    dataset=self._path.name,
+                    seed=self._args.seed,
+                    resamples=self._args.resamples,
+                    budgets=(self._budget, *NAMED, *OTHERS),
+                    today=spec.thresholds.get(language, spec.default_threshold),
+                    curves=curves,
+                )
             )
-            for language in sorted(set(pauses.language.tolist()))
-        ]
+        return tuned
 
     def _scores(self) -> tuple[dict[str, Pauses], dict[str, str]]:
         """Pauses by model, and the models that could not be used."""
@@ -173,7 +203,7 @@ class _Tune:
         if not self._path.exists():
             raise ValueError(f"{self._path}: no such file or folder")
         logs = find_logs(self._path)
-        labelled = not logs and _has_labels(self._path)
+        labelled = not logs and has_labels(self._path)
         if not labelled and self._args.split is not None:
             raise ValueError("--split counts for labelled data only: recordings and decision logs have no splits")
         if logs:
@@ -183,6 +213,7 @@ class _Tune:
         return self._from_labels()
 
     def _from_logs(self, logs: Sequence[Path]) -> dict[str, Pauses]:
+        from ..evaluation.tuning_features import HeadScorer
         from ..evaluation.tuning_logs import read_logs, score_logged
 
         pauses = read_logs(logs, language=self._language, on_problem=self._on_problem)
@@ -192,6 +223,7 @@ class _Tune:
             )
         if not result.pauses:
             raise ValueError(f"{self._path}: none of its pauses could be scored")
+        self._features = {s.name: s.of_logs(result) for s in self._scorers if isinstance(s, HeadScorer)}
         return {scorer.name: result.for_model(scorer.name) for scorer in self._scorers}
 
     def _from_recordings(self) -> tuple[dict[str, Pauses], dict[str, str]]:
@@ -235,6 +267,7 @@ class _Tune:
     ) -> tuple[dict[str, Pauses], dict[str, str]]:
         from ..evaluation.scoring import ScoringOptions, score_items
         from ..evaluation.simulation import RESCORE_EVERY
+        from ..evaluation.tuning_features import HeadScorer
 
         def on_problem(problem: Problem) -> None:
             if problem.item not in quiet or not problem.message.startswith("its last silence"):
@@ -251,10 +284,17 @@ class _Tune:
             raise ValueError("; ".join(f"{model}: {why}" for model, why in scored.failed.items()))
         if not scored.pauses:
             raise ValueError(f"{self._path}: none of its pauses could be scored")
+        ready = [s for s in self._scorers if isinstance(s, HeadScorer) and s.name in scored.scores]
+        self._features = {scorer.name: scorer.of_items(scored) for scorer in ready}
         return {model: scored.for_model(model) for model in scored.scores}, scored.failed
 
     def _on_problem(self, problem: Problem) -> None:
         self._say(f"eot tune: {problem}")
+
+
+def _named(tuned: TunedLanguage) -> str:
+    head = tuned.head is not None and tuned.head.document is not None
+    return f"{tuned.shipped.model} ({tuned.shipped.language}{', with a head of your own' if head else ''})"
 
 
 class _Shown:
@@ -274,48 +314,3 @@ class _Shown:
     def __exit__(self, *_: object) -> None:
         self._tune._say = self._before
         self._progress.close()
-
-
-def _check(args: argparse.Namespace) -> None:
-    for name, value, least in (
-        ("--resamples", args.resamples, 0),
-        ("--seed", args.seed, 0),
-        ("--caller-channel", args.caller_channel, 0),
-        ("--agent-channel", args.agent_channel, 0),
-    ):
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")
-    folder = args.output.absolute().parent
-    if not folder.is_dir():
-        raise ValueError(f"--output: there is no folder {folder}")
-    if args.output.is_dir():
-        raise ValueError(f"--output: {args.output} is a folder: name a file")
-
-
-def _scorers(names: Sequence[str]) -> list[ModelScorer]:
-    from ..evaluation.scorers import ELAPSED, VAD, ModelScorer, make_scorers
-    from ..models import v1_mini
-    from ..models.base import ModelLicenseError
-
-    for name in names:
-        if name in (v1_mini.NAME, "v1-mini"):
-            raise ModelLicenseError(f"{v1_mini.REFUSAL}; its scores train, tune and calibrate nothing")
-        if name in (VAD, ELAPSED):
-            raise ValueError(f"--model {name}: there is nothing to tune: it is no model")
-    return [scorer for scorer in make_scorers(names) if isinstance(scorer, ModelScorer)]
-
-
-def _checksum(scorer: ModelScorer, name: str) -> str | None:
-    """Of the weights; None where they are in no file of their own."""
-    from ..models.weights import sha256_of
-
-    path = Path(name).expanduser()
-    return sha256_of(path) if scorer.spec.sha256 is None and path.is_file() else scorer.spec.sha256
-
-
-def _has_labels(path: Path) -> bool:
-    """Whether it is for :func:`read_dataset`: a file of rows, or a folder with one."""
-    rows = (".jsonl", ".json", ".ndjson", ".parquet", ".arrow")
-    if path.is_file():
-        return path.suffix in rows
-    return any(next(path.rglob(f"*{suffix}"), None) is not None for suffix in rows)

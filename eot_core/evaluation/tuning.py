@@ -17,14 +17,14 @@ from ..endpointing import EndpointingOptions
 from ..models import v1_mini
 from ..models.base import ModelLicenseError
 from .metrics import auc
-from .pauses import Pauses
+from .pauses import Floats, Pauses
 from .policies import StepPolicies
 from .resampling import RESAMPLES, cluster_weights
 from .simulation import Policy
 from .sweep import Budget
 from .tuning_bench import Bench, Tuned, grids_for
 from .tuning_budgets import too_little
-from .tuning_measure import NOTHING, Measured, both_of, measured, sums_of
+from .tuning_measure import NOTHING, Measured, both_of, change, measured, sums_of
 
 MAX_GROUPS = 200
 """More calls than this are tied together at random, and halved and drawn so: memory is (groups, 18,887)."""
@@ -59,6 +59,7 @@ def tune(
     budgets: Sequence[Budget],
     today: float,
     curves: Sequence[str] = ("step", "continuous"),
+    against: Pauses | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Tuning:
@@ -72,6 +73,7 @@ def tune(
         today: the threshold in force, 0..1, with the default delays; what is chosen is held against it.
         curves: "step", "continuous", "rescored" (needs later scores). The step is taken unless another is better on
             held-out calls.
+        against: the same pauses, with the scores that ``today`` judges; None: these.
         seed: of halves and resamples.
         resamples: for the intervals.
 
@@ -95,9 +97,9 @@ def tune(
     points: list[Tuned] = []
     calls = counted.clusters()[1]
     groups, number = _groups(counted, seed)
-    drawn = resamples if number else 0
-    weights = np.asarray(cluster_weights(max(1, number), drawn, seed), dtype=np.float64)
-    today_sums = sums_of(_single(now).count(counted, groups, number), 0) if number else None
+    weights = _weights(number, resamples, seed)
+    judged = counted if against is None else against.counted()
+    today_sums = sums_of(_single(now).count(judged, groups, number), 0) if number else None
     if wanted and today_sums is not None:
         found: dict[Budget, list[Tuned]] = {budget: [] for budget in wanted}
         for curve, (free, run) in zip(curves, grids, strict=True):
@@ -124,6 +126,15 @@ def tune(
         points=tuple(points),
         missing=tuple(missing),
     )
+
+
+def _weights(number: int, resamples: int, seed: int) -> Floats:
+    return np.asarray(cluster_weights(max(1, number), resamples if number else 0, seed), dtype=np.float64)
+
+
+def change_between(one: Tuned, other: Tuned, *, seed: int = 0, resamples: int = RESAMPLES) -> Measured:
+    """``one`` less ``other`` on held-out calls. Both are of the same calls, tuned with the same seed and resamples."""
+    return change(one.sums, other.sums, _weights(len(one.sums.holds), resamples, seed))
 
 
 def _single(policy: Policy) -> StepPolicies:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,8 @@ class Tuned:
     """Chosen on one half of the calls, measured on the other."""
     change: Measured
     """``held_out`` less what today's settings do."""
+    sums: Sums = field(compare=False, repr=False)
+    """``held_out`` by call, as drawn for its intervals."""
 
 
 class Bench:
@@ -103,6 +105,7 @@ class Bench:
             chosen=measured(sums_of(self._run, best), self._weights),
             held_out=measured(held_out, self._weights),
             change=change(held_out, self._today, self._weights),
+            sums=held_out,
         )
 
     def _counts(self, floorless: bool) -> Counts:

@@ -16,6 +16,7 @@ from .tuning import Tuning
 from .tuning_bench import Tuned
 from .tuning_budgets import FLOOR, NAMED, below_floor, budget_name
 from .tuning_measure import Interval, Measured, both_of
+from .tuning_own import TunedHead, TunedLanguage
 
 SOURCE = "eot-tune"
 CAVEAT = (
@@ -25,29 +26,30 @@ CAVEAT = (
 
 
 def calibration(
-    dataset: str, tunings: Sequence[Tuning], checksums: Mapping[str, str | None], settings: Mapping[str, Any]
+    dataset: str, tuned: Sequence[TunedLanguage], checksums: Mapping[str, str | None], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The content of the file.
 
     Args:
         dataset: its name.
-        tunings: those to be written; each has a point at least.
+        tuned: what is to be written; each has a point at least.
         checksums: of the weights, by model.
         settings: kept for the record.
 
     Raises:
-        ValueError: a tuning has no point.
+        ValueError: there is none, or it has no point.
     """
-    empty = [f"{t.model} {t.language}" for t in tunings if not t.points]
-    if empty or not tunings:
+    empty = [f"{t.shipped.model} {t.shipped.language}" for t in tuned if not t.shipped.points]
+    if empty or not tuned:
         raise ValueError(f"there is nothing to write for {', '.join(empty) or 'any model'}")
     models: dict[str, Any] = {}
-    for tuning in tunings:
+    for one in tuned:
+        model = one.shipped.model
         row: dict[str, Any] = {"source": SOURCE, "languages": {}}
-        if checksums.get(tuning.model) is not None:
-            row["sha256"] = checksums[tuning.model]
-        models.setdefault(tuning.model, row)["languages"][tuning.language] = _language(tuning)
-    calls = max(t.calls for t in tunings)
+        if checksums.get(model) is not None:
+            row["sha256"] = checksums[model]
+        models.setdefault(model, row)["languages"][one.shipped.language] = _language(one)
+    calls = max(one.shipped.calls for one in tuned)
     content = {
         "schema": "eot-calibration/1",
         "sources": {SOURCE: {"title": f"eot tune on {dataset} ({calls} calls or speakers)", "caveat": CAVEAT}},
@@ -72,23 +74,47 @@ def write_calibration(path: Path, content: Mapping[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _language(tuning: Tuning) -> dict[str, Any]:
-    now = tuning.today_policy
-    return {
-        "calls": tuning.calls,
-        "holds": tuning.holds,
-        "ends": tuning.ends,
-        "auc": round(tuning.auc, 4),
-        "points": [_point(tuned) for tuned in tuning.points],
-        "evidence": [_evidence(tuned) for tuned in tuning.points],
+def _language(tuned: TunedLanguage) -> dict[str, Any]:
+    shipped, now = tuned.shipped, tuned.shipped.today_policy
+    row = {
+        "calls": shipped.calls,
+        "holds": shipped.holds,
+        "ends": shipped.ends,
+        **_tuning(shipped),
         "today": {
             "threshold": now.threshold,
             "min_delay": now.options.min_delay,
             "max_delay": now.options.max_delay,
-            **_measured(tuning.today),
+            **_measured(shipped.today),
         },
+    }
+    if tuned.head is not None:
+        row["head_trial"] = _trial(tuned.head)
+        if tuned.head.tuning is not None:
+            row["head"] = {"document": tuned.head.document, **_tuning(tuned.head.tuning)}
+    return row
+
+
+def _tuning(tuning: Tuning) -> dict[str, Any]:
+    return {
+        "auc": round(tuning.auc, 4),
+        "points": [_point(tuned) for tuned in tuning.points],
+        "evidence": [_evidence(tuned) for tuned in tuning.points],
         "missing": [{"budget": b.kind, "value": b.value, "why": why} for b, why in tuning.missing],
     }
+
+
+def _trial(head: TunedHead) -> dict[str, Any]:
+    """Whatever came of it: a head that is not written has figures too, unless there was too little data."""
+    trial = head.trial
+    row: dict[str, Any] = {"written": head.document is not None, "verdict": head.verdict}
+    if not trial.lacks:
+        figures = {"auc": trial.auc, "shipped_auc": trial.shipped_auc, "gain": trial.gain}
+        row |= {name: round(value, 4) for name, value in figures.items()}
+        row["gain_interval"] = trial.gain_interval
+    if head.change is not None:
+        row["change_against_shipped"] = _measured(head.change)
+    return row
 
 
 def _point(tuned: Tuned) -> dict[str, Any]:
@@ -129,16 +155,19 @@ def _measured(measured: Measured) -> dict[str, Any]:
     }
 
 
-def report_lines(tuning: Tuning, budget: Budget) -> Iterator[str]:
+def report_lines(tuned: TunedLanguage, budget: Budget) -> Iterator[str]:
     """Lines for a terminal; ``budget`` is the one that was asked for."""
+    shipped, tuning = tuned.shipped, tuned.best
     yield (
-        f"{tuning.model}, {tuning.language}: {tuning.calls} calls or speakers, {tuning.ends} ends, {tuning.holds} "
-        f"holds, AUC {plain(tuning.auc)}"
+        f"{shipped.model}, {shipped.language}: {shipped.calls} calls or speakers, {shipped.ends} ends, "
+        f"{shipped.holds} holds, AUC {plain(shipped.auc)}"
     )
+    if tuned.head is not None:
+        yield f"  a head of your own: {tuned.head.verdict}"
     rows = [["for", "curve", "threshold", "delay", "cutoffs", "latency"]]
     rows += [
-        [_title(tuned.budget, budget), tuned.curve, *_settings(tuned), *_figures(tuned.held_out)]
-        for tuned in sorted(tuning.points, key=lambda p: (p.budget != budget, p.budget not in NAMED))
+        [_title(point.budget, budget), point.curve, *_settings(point), *_figures(point.held_out)]
+        for point in sorted(tuning.points, key=lambda p: (p.budget != budget, p.budget not in NAMED))
     ]
     now = tuning.today_policy
     today = [f"{now.threshold:.3f}", f"{now.options.min_delay:.2f}-{now.options.max_delay:.2f} s"]
@@ -148,7 +177,9 @@ def report_lines(tuning: Tuning, budget: Budget) -> Iterator[str]:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     chosen = tuning.point(budget)
     if chosen is not None:
-        yield f"  {_change(chosen, budget)}"
+        yield f"  against today, with {budget_name(budget)}: {_change(chosen.change)}"
+        if tuned.head is not None and tuned.head.change is not None:
+            yield f"  with the head against without it: {_change(tuned.head.change)}"
         spent, aim = both_of(budget, chosen.held_out)
         spent_today, aim_today = both_of(budget, tuning.today)
         if spent_today <= budget.value and aim_today <= aim:
@@ -194,15 +225,14 @@ def _interval(value: Interval) -> str:
     return "" if value is None else f" [{plain(value[0])}, {plain(value[1])}]"
 
 
-def _change(tuned: Tuned, budget: Budget) -> str:
-    change = tuned.change
+def _change(change: Measured) -> str:
     cutoffs = f"{change.cutoff_rate * 100:+.1f} points"
     if change.cutoff_interval is not None:
         cutoffs += " [{:+.1f}, {:+.1f}]".format(*(100 * v for v in change.cutoff_interval))
     latency = f"{change.latency:+.3f} s"
     if change.latency_interval is not None:
         latency += " [{:+.3f}, {:+.3f}]".format(*change.latency_interval)
-    return f"against today, with {budget_name(budget)}: cutoffs {cutoffs}, latency {latency}"
+    return f"cutoffs {cutoffs}, latency {latency}"
 
 
 def _spent(value: float, budget: Budget) -> str:

@@ -123,8 +123,8 @@ def corrected(name: str, weights: Vector, centre: Vector, provenance: Mapping[st
     return document
 
 
-def standardisation(name: str, size: int) -> tuple[Vector, Vector]:
-    """Mean and scale of the features of the package's head, each of shape (size,)."""
-    document = packaged_document(name)
+def standardisation(name: str) -> tuple[Vector, Vector]:
+    """Mean and scale of the features of the package's head, each of shape (n,)."""
+    document, size = packaged_document(name), len(packaged_head(name).weights)
     mean, scale = (decode_vector(key, document[key], size) for key in ("mean", "scale"))
     return mean, scale

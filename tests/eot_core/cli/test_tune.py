@@ -24,6 +24,7 @@ from eot_core.evaluation.predictions import COLUMNS
 from eot_core.operating_points import OperatingPoint
 
 Result = tuple[int, str, str]
+SHIPPED = ("--model", "smart-turn-v3.2")
 
 
 def run(*argv: object) -> Result:
@@ -53,7 +54,7 @@ def done(calls: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result,
     """A run on the package's own recording, in other voices and with other pauses; German has one call only."""
     folder = tmp_path_factory.mktemp("done")
     return (
-        run(calls, "-o", folder / "c.json", "--cache", folder / "cache", "--resamples", 50),
+        run(calls, "-o", folder / "c.json", "--cache", folder / "cache", "--resamples", 50, *SHIPPED),
         folder / "c.json",
         folder,
     )
@@ -78,7 +79,7 @@ class TestRecordings:
     def test_nothing_is_computed_twice(self, done: tuple[Result, Path, Path], calls: Path, tmp_path: Path) -> None:
         _, path, folder = done
         before = {p: p.stat().st_mtime_ns for p in (folder / "cache").rglob("*") if p.is_file()}
-        run(calls, "-o", tmp_path / "again.json", "--cache", folder / "cache", "--resamples", 50)
+        run(calls, "-o", tmp_path / "again.json", "--cache", folder / "cache", "--resamples", 50, *SHIPPED)
         assert {p: p.stat().st_mtime_ns for p in (folder / "cache").rglob("*") if p.is_file()} == before
         assert (tmp_path / "again.json").read_text() == path.read_text()
 
@@ -94,7 +95,7 @@ class TestRecordings:
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(ScoreCache, "put", interrupted)
-        code, _, err = run(calls / "en", "--language", "en", "-o", tmp_path / "c.json")
+        code, _, err = run(calls / "en", "--language", "en", "-o", tmp_path / "c.json", *SHIPPED)
         assert code == 2
         assert "interrupted; what was heard and scored is kept" in err
         assert len(list(own_cache.glob("speech-*/*.json"))) == 12
@@ -177,7 +178,8 @@ def test_recorded_speech(tmp_path: Path) -> None:
     (tmp_path / "calls").mkdir()
     recorded_calls(tmp_path / "calls", 8, 6)
     path = tmp_path / "c.json"
-    code, out, _ = run(tmp_path / "calls", "--language", "en", "-o", path, "--budget", "cutoff=0.1", "--resamples", 100)
+    budget = ("--budget", "cutoff=0.1", "--resamples", 100)
+    code, out, _ = run(tmp_path / "calls", "--language", "en", "-o", path, *budget, *SHIPPED)
     assert code == 0
     row = json.loads(path.read_text())["models"]["smart-turn-v3.2"]["languages"]["en"]
     point = next(p for p in row["points"] if (p["budget"], p["value"]) == ("cutoff", 0.1))
@@ -298,7 +300,7 @@ class TestDecisionLogs:
         log = Log(tmp_path)
         log.asked(1.0)
         log.line("speech", 1.6)
-        code, out, err = run(log.path, "-o", tmp_path / "c.json")
+        code, out, err = run(log.path, "-o", tmp_path / "c.json", *SHIPPED)
         assert code == 2
         assert "smart-turn-v3.2, en: too little data: 1 calls or speakers, needs 5" in out
         assert "scoring: 1 of 1" in err

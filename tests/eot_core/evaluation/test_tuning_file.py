@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from own_head_files import moved_head
 from test_tuning import CUTOFF, QUICK, pauses, tuned
 
 from eot_core.endpointing import EndpointingOptions
@@ -14,7 +15,9 @@ from eot_core.evaluation.sweep import Budget
 from eot_core.evaluation.tuning import Tuning
 from eot_core.evaluation.tuning_budgets import NAMED
 from eot_core.evaluation.tuning_file import calibration, report_lines, write_calibration
+from eot_core.evaluation.tuning_head import HeadTrial
 from eot_core.evaluation.tuning_measure import Measured
+from eot_core.evaluation.tuning_own import TunedHead, TunedLanguage
 from eot_core.operating_points import OperatingPoint
 from eot_core.policy_table import PolicyTable
 
@@ -25,7 +28,11 @@ def tuning() -> Tuning:
 
 
 def content(*tunings: Tuning) -> dict[str, object]:
-    return calibration("my-calls", tunings, {"a-model": "ab" * 32}, {"seed": 0})
+    return calibration("my-calls", [TunedLanguage(t) for t in tunings], {"a-model": "ab" * 32}, {"seed": 0})
+
+
+def lines_of(tuning: Tuning, budget: Budget) -> list[str]:
+    return list(report_lines(TunedLanguage(tuning), budget))
 
 
 class TestFile:
@@ -87,7 +94,7 @@ class TestFile:
 
 class TestText:
     def test_a_table(self, tuning: Tuning) -> None:
-        lines = list(report_lines(tuning, CUTOFF))
+        lines = lines_of(tuning, CUTOFF)
         assert lines[0] == "a-model, en: 12 calls or speakers, 120 ends, 120 holds, AUC .974"
         assert lines[2].startswith("  cutoff 5 % (patient, asked for)  step   0.")
         assert lines[5].startswith("  (today's settings)               step   0.500")
@@ -95,18 +102,18 @@ class TestText:
         assert " points [" in lines[6]
 
     def test_what_is_missing(self) -> None:
-        lines = list(report_lines(tuned(pauses(12, 5), QUICK, Budget("cutoff", 0.01)), QUICK))
+        lines = lines_of(tuned(pauses(12, 5), QUICK, Budget("cutoff", 0.01)), QUICK)
         assert lines[-1] == "  cutoff 1 %: too little data: 60 pauses inside turns, needs 200"
         assert any(line.startswith("  nothing ends before 0.3 s") for line in lines)
 
     def test_a_curve_without_a_threshold_and_no_intervals(self) -> None:
-        lines = list(report_lines(tuned(pauses(), curves=["continuous"], resamples=0), CUTOFF))
+        lines = lines_of(tuned(pauses(), curves=["continuous"], resamples=0), CUTOFF)
         assert "exponent" in lines[2]
         assert "[" not in lines[2] + lines[-1]
 
     def test_today_is_good_enough(self, tuning: Tuning) -> None:
         better = replace(tuning, today=Measured(0.01, 0.31, None, None))
-        assert any("today's settings keep to that as well" in line for line in report_lines(better, CUTOFF))
+        assert any("today's settings keep to that as well" in line for line in lines_of(better, CUTOFF))
 
     def test_above_the_budget_on_others(self, tuning: Tuning) -> None:
         def worse(budget: Budget, **more: float) -> list[str]:
@@ -114,7 +121,7 @@ class TestText:
             measured = replace(point.held_out, **more)
             points = (replace(point, budget=budget, held_out=measured),)
             bad = Measured(0.9, 2.0, None, None)
-            return list(report_lines(replace(tuning, points=points, today=bad), budget))
+            return lines_of(replace(tuning, points=points, today=bad), budget)
 
         assert any("above the budget (7.0%)" in line for line in worse(CUTOFF, cutoff_rate=0.07))
         assert any("above the budget (0.800 s)" in line for line in worse(Budget("latency", 0.6), latency=0.8))
@@ -122,8 +129,65 @@ class TestText:
 
     def test_no_ends(self) -> None:
         data = pauses()
-        lines = list(report_lines(tuned(data.where(~data.is_end)), CUTOFF))
+        lines = lines_of(tuned(data.where(~data.is_end)), CUTOFF)
         assert lines[2].split()[-1] == "-"
 
     def test_delays_of_today(self, tuning: Tuning) -> None:
         assert tuning.today_policy.options == EndpointingOptions(0.3, 2.5)
+
+
+class TestHeads:
+    """Three outcomes: written, tried in vain, too little data."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def with_head(tuning: Tuning) -> TunedLanguage:
+        point = tuning.point(CUTOFF)
+        assert point is not None
+        point = replace(point, policy=replace(point.policy, threshold=0.123))
+        trial = HeadTrial(24, 120, 130, (), 0.9, 0.95, 0.05, (0.02, 0.08), 0.01)
+        moved = moved_head("eot-open-1", 0.5)
+        change = Measured(-0.01, -0.2, None, None)
+        return TunedLanguage(tuning, TunedHead(trial, "AUC .950", replace(tuning, points=(point,)), moved, change))
+
+    def test_a_head_and_its_points(self, with_head: TunedLanguage, tmp_path: Path) -> None:
+        write_calibration(tmp_path / "c.json", calibration("my-calls", [with_head], {}, {}))
+        point = OperatingPoint(max_cutoff_rate=0.05, calibration=tmp_path / "c.json")
+        assert point.heads("a-model")["en"].document["format"] == "eot-open-head/1"
+        shipped, own = point.resolve("a-model", "en"), point.resolve("a-model", "en", head="en")
+        assert own.threshold == 0.123 != shipped.threshold
+        row = json.loads((tmp_path / "c.json").read_text())["models"]["a-model"]["languages"]["en"]
+        assert row["head_trial"] == {
+            "written": True,
+            "verdict": "AUC .950",
+            "auc": 0.95,
+            "shipped_auc": 0.9,
+            "gain": 0.05,
+            "gain_interval": [0.02, 0.08],
+            "change_against_shipped": {
+                "cutoff_rate": -0.01,
+                "cutoff_interval": None,
+                "latency": -0.2,
+                "latency_interval": None,
+            },
+        }
+
+    def test_as_text(self, with_head: TunedLanguage) -> None:
+        lines = list(report_lines(with_head, CUTOFF))
+        assert lines[1] == "  a head of your own: AUC .950"
+        assert " 0.123 [" in lines[3]
+        assert lines[-1] == "  with the head against without it: cutoffs -1.0 points, latency -0.200 s"
+
+    def test_tried_in_vain(self, with_head: TunedLanguage) -> None:
+        assert with_head.head is not None
+        tried = replace(with_head, head=TunedHead(with_head.head.trial, "no clear gain"))
+        row = calibration("my-calls", [tried], {}, {})["models"]["a-model"]["languages"]["en"]
+        assert "head" not in row
+        assert (row["head_trial"]["written"], row["head_trial"]["gain"]) == (False, 0.05)
+        assert tried.best is tried.shipped
+
+    def test_too_little(self, tuning: Tuning) -> None:
+        lacking = TunedLanguage(tuning, TunedHead(HeadTrial(6, 30, 30, ("6 calls, needs 20",)), "too little data"))
+        row = calibration("my-calls", [lacking], {}, {})["models"]["a-model"]["languages"]["en"]
+        assert row["head_trial"] == {"written": False, "verdict": "too little data"}
+        assert list(report_lines(lacking, CUTOFF))[1] == "  a head of your own: too little data"
