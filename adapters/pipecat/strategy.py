@@ -334,6 +334,9 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         if self._language is not None and len(frame.text) <= _SHORT_TRANSCRIPT:
             return
         self._language = language
+        if self._stream is not None:
+            # Remembered, as on LiveKit: a calibration file may have a head for it, which then judges the next pause.
+            self._stream.supports_language(language)
         before = self._endpointer.decision
         if self._pause is None or self._pause.prediction is None or before is None:
             return
