@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from . import graph, smart_turn
-from .base import Model, ModelSpec, PcmArray
-from .eot_open_head import Head, Vector, parse_head, read_document
+from .base import SAMPLE_RATE, Model, ModelSpec, PcmArray
+from .eot_open_head import SPOKEN, Head, Vector, parse_head, read_document
 from .graph_cache import cache_file, cached_graph
 from .session import OnnxSession, shared_session
+from .spoken import spoken_seconds
 from .weights import packaged_weights
 from .whisper_features import log_mel
 
@@ -51,7 +52,9 @@ class EotOpen:
         waveform = pcm.astype(np.float32) / 32768.0
         features = log_mel(waveform, window=self._head.window)[np.newaxis]
         values = self._session.run(self._tensors, {graph.INPUT: features})
-        return self._head.features({name: value[0] for name, value in zip(self._tensors, values, strict=True)})
+        outputs = {name: value[0] for name, value in zip(self._tensors, values, strict=True)}
+        outputs[SPOKEN] = np.float32(spoken_seconds(waveform[-round(self._head.window * SAMPLE_RATE) :]))
+        return self._head.features(outputs)
 
     def predict(self, pcm: PcmArray) -> float:
         """Probability that the turn has ended; ``pcm``: int16 mono at 16 kHz, shape (n,), the newest window counts."""

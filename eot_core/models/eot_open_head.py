@@ -1,8 +1,9 @@
 """Our head: a linear function of an encoder's hidden states, averaged over stretches of time. A small JSON file.
 
 ``p = sigmoid(slope * (weights . (features - mean) / scale + bias) + offset)``. ``features`` are the ``inputs`` of the
-file one after another: the mean of a hidden layer over some of the newest frames, the pooled embedding, or the
-encoder's own logit. The file names the encoder that it belongs to by its sha256; with another it is refused.
+file one after another: the mean of a hidden layer over some of the newest frames, the pooled embedding, the encoder's
+own logit, or how short the turn has been so far. The file names the encoder that it belongs to by its sha256; with
+another it is refused.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ import numpy.typing as npt
 
 from . import graph
 from .base import ModelError, ModelIntegrityError
+from .spoken import brevity
 
 FORMAT = "eot-open-head/1"
 HIDDEN_SIZE = 384
+SPOKEN = "spoken"
+"""Beside the encoder's tensors: seconds of speech in the window, shape (), see :mod:`.spoken`."""
 
 Vector = npt.NDArray[np.float32]
 
@@ -32,19 +36,25 @@ class HeadInput:
     """One stretch of what the encoder gives."""
 
     tensor: str
-    """One of :data:`graph.HIDDEN`, :data:`graph.EMBEDDING` or :data:`graph.LOGIT`."""
+    """One of :data:`graph.HIDDEN`, :data:`graph.EMBEDDING`, :data:`graph.LOGIT` or :data:`SPOKEN`."""
     newest: int = 0
     """Of a hidden layer: frames to leave out at the new end (50 a second)."""
     oldest: int = 0
     """Of a hidden layer: the mean is over the frames from ``newest`` to before this one, counted from the new end."""
+    full: float = 0.0
+    """Of the seconds spoken: up to so many the feature is 1."""
+    none: float = 0.0
+    """From so many on it is 0."""
 
     @property
     def size(self) -> int:
         """How many features this gives."""
-        return 1 if self.tensor == graph.LOGIT else HIDDEN_SIZE
+        return 1 if self.tensor in (graph.LOGIT, SPOKEN) else HIDDEN_SIZE
 
     def of(self, output: npt.NDArray[np.float32]) -> Vector:
-        """The features, shape (size,), from the tensor for one item: shape (frames, 384), (384,) or (1,)."""
+        """The features, shape (size,), from the tensor for one item: shape (frames, 384), (384,), (1,) or ()."""
+        if self.tensor == SPOKEN:
+            return np.array([brevity(float(output), self.full, self.none)], dtype=np.float32)
         if self.tensor not in graph.HIDDEN:
             return np.asarray(output, dtype=np.float32).reshape(self.size)
         stop = len(output) - self.newest
@@ -75,10 +85,11 @@ class Head:
     @property
     def tensors(self) -> tuple[str, ...]:
         """What the encoder must give, each once."""
-        return tuple(dict.fromkeys(item.tensor for item in self.inputs))
+        return tuple(dict.fromkeys(item.tensor for item in self.inputs if item.tensor != SPOKEN))
 
     def features(self, outputs: Mapping[str, npt.NDArray[np.float32]]) -> Vector:
-        """What the head sees, shape (n,), from the encoder's tensors for one item, without the batch axis."""
+        """What the head sees, shape (n,), from the encoder's tensors for one item, without the batch axis, and
+        :data:`SPOKEN`."""
         return np.concatenate([item.of(outputs[item.tensor]) for item in self.inputs])
 
     def score(self, features: Vector) -> float:
@@ -86,7 +97,7 @@ class Head:
         return sigmoid(float(self.weights @ features) + self.bias)
 
     def probability(self, outputs: Mapping[str, npt.NDArray[np.float32]]) -> float:
-        """Probability that the turn has ended, from the encoder's tensors for one item, without the batch axis.
+        """Probability that the turn has ended, from what :meth:`features` takes.
 
         NaN where the encoder gave any.
         """
@@ -183,6 +194,11 @@ def _input(raw: Mapping[str, Any], frames: int) -> HeadInput:
     tensor = raw["tensor"]
     if tensor in (graph.EMBEDDING, graph.LOGIT):
         return HeadInput(tensor)
+    if tensor == SPOKEN:
+        full, none = (_number(f"encoder.inputs: {key}", raw[key], 0.0, graph.FULL_WINDOW) for key in ("full", "none"))
+        if full >= none:
+            raise ValueError(f"encoder.inputs: full ({full:g}) must be less than none ({none:g})")
+        return HeadInput(SPOKEN, full=full, none=none)
     if tensor not in graph.HIDDEN:
         raise ValueError(f"encoder.inputs: unknown tensor {tensor!r}")
     newest, oldest = raw["newest"], raw["oldest"]

@@ -11,7 +11,7 @@ import pytest
 
 from eot_core.models import graph, smart_turn
 from eot_core.models.base import ModelError, ModelIntegrityError
-from eot_core.models.eot_open_head import FORMAT, encode_vector, read_head
+from eot_core.models.eot_open_head import FORMAT, SPOKEN, encode_vector, read_head
 
 ENCODER = "ab" * 32
 SIZE = 384 + 384 + 1
@@ -160,3 +160,33 @@ def test_the_packaged_heads_say_where_they_come_from() -> None:
         assert {"turns_sha256", "seed", "pauses", "speakers"} <= set(head.provenance)
         assert head.provenance["graph_revision"] == graph.REVISION
         assert 0.05 < head.default_threshold < 0.95
+
+
+def test_how_short_the_turn_has_been(tmp_path: Path) -> None:
+    raw = _raw()
+    raw["encoder"]["inputs"].append({"tensor": SPOKEN, "full": 0.5, "none": 1.5})
+    for key, value in (("mean", 0.0), ("scale", 1.0), ("weights", 1.5)):
+        raw[key] = encode_vector(np.append(_numbers(raw[key]), value))
+    head = read_head(_write(tmp_path / "h.json", raw), encoder_sha256=ENCODER)
+    assert SPOKEN not in head.tensors  # the encoder does not give it
+    zeros = {
+        graph.HIDDEN[1]: np.zeros((200, 384), dtype=np.float32),
+        graph.EMBEDDING: np.zeros(384, dtype=np.float32),
+        graph.LOGIT: np.zeros(1, dtype=np.float32),
+    }
+
+    def logit(seconds: float) -> float:
+        p = head.probability({**zeros, SPOKEN: np.float32(seconds)})
+        return math.log(p / (1 - p))
+
+    long = logit(2.0)
+    assert logit(0.3) - long == pytest.approx(2.0 * 1.5, abs=1e-4)  # slope times weight
+    assert logit(1.0) - long == pytest.approx(2.0 * 0.75, abs=1e-4)
+
+
+@pytest.mark.parametrize(("full", "none"), [(1.5, 0.5), (1.0, 1.0), (-1.0, 1.0), (0.5, 9.0), ("a", 1.0)])
+def test_a_ramp_without_sense_is_refused(tmp_path: Path, full: Any, none: Any) -> None:
+    raw = _raw()
+    raw["encoder"]["inputs"] = [{"tensor": SPOKEN, "full": full, "none": none}]
+    with pytest.raises(ModelError, match=r"encoder\.inputs"):
+        read_head(_write(tmp_path / "h.json", raw), encoder_sha256=ENCODER)
