@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eot_core")
 
-DEFAULT_LOCAL_MODEL = "smart-turn-v3.2"
 DEFAULT_PREDICTION_TIMEOUT = 1.0
 """Seconds; livekit-agents' DEFAULT_PREDICTION_TIMEOUT."""
 
@@ -177,7 +176,9 @@ class TurnDetector(Observable):
     # -- for adapters to override ---------------------------------------------------------------------------------
 
     def _default_local_model(self) -> str | ModelSpec:
-        return DEFAULT_LOCAL_MODEL
+        from .models.registry import default_model
+
+        return default_model()
 
     def _resolve_model(self, model: str | os.PathLike[str] | ModelSpec) -> ModelSpec:
         from .models.registry import resolve_model

@@ -31,6 +31,7 @@ from eot_core.cli.audio_file import Pcm, read_audio
 from eot_core.cli.local_gateway import LocalGateway
 from eot_core.cli.rows import Row
 from eot_core.data import demo_recording, demo_transcript
+from eot_core.models.registry import default_model
 
 from .processor import TurnDetectorProcessor
 from .replay_rows import RowBuilder
@@ -125,7 +126,7 @@ async def replay_pipecat(
     if audio_path is None:
         audio_path, transcript = demo_recording(), transcript or demo_transcript()
     if gateway is None:
-        detector = TurnDetector(model=model or "smart-turn-v3.2")
+        detector = TurnDetector(model=model or default_model())
     else:
         detector = TurnDetector(
             version="v1", base_url=gateway.url, api_key=gateway.api_key, api_secret=gateway.api_secret

@@ -73,7 +73,7 @@ def _can_choose() -> bool:
 
 def _choice() -> Iterator[str]:
     from ..cloud import CLOUD_MODEL, select
-    from ..detector import DEFAULT_LOCAL_MODEL
+    from ..models.registry import default_model
 
     yield ""
     yield "turn detector"
@@ -86,7 +86,7 @@ def _choice() -> Iterator[str]:
         yield f"  chosen on both frameworks: {CLOUD_MODEL}, a local model when it fails"
     else:
         yield f"  chosen on LiveKit Agents:  {'turn-detector-v1-mini' if _v1_mini_installed() else 'none (see below)'}"
-        yield f"  chosen elsewhere:          {DEFAULT_LOCAL_MODEL}"
+        yield f"  chosen elsewhere:          {default_model().name}"
     yield f"  because: {selection.reason}"
     for name in _VARIABLES:
         value = os.environ.get(name)

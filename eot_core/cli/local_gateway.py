@@ -21,10 +21,10 @@ class LocalGatewayError(Exception):
 class LocalGateway:
     """``eot serve`` on a free port of the loopback interface, with a key that nobody else knows."""
 
-    def __init__(self, model: str = "smart-turn-v3.2") -> None:
+    def __init__(self, model: str | None = None) -> None:
         """
         Args:
-            model: name, or path of an ONNX file.
+            model: name, or path of an ONNX file; None: the default local model.
         """
         self._model = model
         self._process: asyncio.subprocess.Process | None = None
@@ -65,7 +65,8 @@ class LocalGateway:
             LocalGatewayError: it did not become ready.
         """
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "eot_core.cli", "serve", "--port", "0", "--model", self._model),
+            *(sys.executable, "-m", "eot_core.cli", "serve", "--port", "0"),
+            *(() if self._model is None else ("--model", self._model)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -99,4 +100,4 @@ class LocalGateway:
             await self._process.communicate()
 
     def __repr__(self) -> str:
-        return f"<LocalGateway {self._model} at {self._url or 'no address'}>"
+        return f"<LocalGateway {self._model or '(default model)'} at {self._url or 'no address'}>"

@@ -74,7 +74,7 @@ async def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         raise ReplayFailed("--cloud needs --framework livekit, pipecat or both: the core's replay has no real time")
     names = ("livekit", "pipecat") if args.framework == "both" else (args.framework,)
     if len(names) > 1 and args.model is None and not args.cloud:
-        args.model = "smart-turn-v3.2"  # runs on both
+        args.model = _default_model()  # the same on both
     tables: dict[str, list[Row]] = {}
     for name in names:
         rows = tables[name] = []
@@ -103,6 +103,13 @@ async def _play(name: str, args: argparse.Namespace, rows: list[Row], show: OnRo
         await _REPLAYS[name](args, gateway, on_row, err)
 
 
+def _default_model() -> str:
+    """Name of the local model that runs on both frameworks; given by name, no cloud is looked for."""
+    from ..models.registry import default_model
+
+    return default_model().name
+
+
 def _summary(rows: list[Row]) -> str:
     turns = sum(isinstance(row, TurnRow) for row in rows)
     pauses = sum(isinstance(row, PauseRow) and row.decision == "listened_through" for row in rows)
@@ -122,7 +129,7 @@ async def _core(args: argparse.Namespace, gateway: LocalGateway | None, on_row: 
             import soxr
 
             pcm, rate = soxr.resample(pcm, rate, 48_000), 48_000
-        detector = TurnDetector(model=args.model or "smart-turn-v3.2", clock=ManualClock())
+        detector = TurnDetector(model=args.model or _default_model(), clock=ManualClock())
         detector.warm_up()
         await replay_core(pcm, rate, detector=detector, language=args.language, on_row=on_row)
     except (ModelError, ValueError) as error:

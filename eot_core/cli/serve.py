@@ -31,9 +31,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port, 0 for a free one (default: %(default)s)")
-    parser.add_argument(
-        "--model", default="smart-turn-v3.2", help="name, or path to an ONNX file (default: %(default)s)"
-    )
+    parser.add_argument("--model", default=None, help="name, or path to an ONNX file (default: eot-open-1)")
     parser.add_argument(
         "--key",
         action="append",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache
 
@@ -10,6 +11,7 @@ from .base import ModelLicenseError, ModelSpec
 from .onnx_file import onnx_file
 from .smart_turn import SMART_TURN_V3_2
 
+_logger = logging.getLogger("eot_core")
 _ALIASES = {"smart-turn": SMART_TURN_V3_2.name}
 _LICENSED_ELSEWHERE = {v1_mini.NAME: v1_mini.REFUSAL, "v1-mini": v1_mini.REFUSAL}
 
@@ -22,7 +24,32 @@ def known_models() -> tuple[ModelSpec, ...]:
     """
     from .eot_open import EOT_OPEN
 
-    return (SMART_TURN_V3_2, *EOT_OPEN)
+    return (*EOT_OPEN, SMART_TURN_V3_2)
+
+
+def default_model() -> ModelSpec:
+    """The local model where none is named: eot-open-1, or smart-turn as shipped where its graph cannot be edited.
+
+    Loads nothing. Where smart-turn's weights are not installed either, loading says what to install.
+    """
+    from .eot_open import EOT_OPEN_1
+
+    if EOT_OPEN_1.is_available():
+        return EOT_OPEN_1
+    if SMART_TURN_V3_2.is_available():
+        _warn_that_onnx_is_missing()
+    return SMART_TURN_V3_2
+
+
+@cache
+def _warn_that_onnx_is_missing() -> None:
+    from . import graph
+
+    _logger.warning(
+        "smart-turn-v3.2 as shipped takes the place of eot-open-1, which interrupts less often: the onnx package is "
+        "missing, which edits its graph (once; the graph is then kept): %s",
+        graph.INSTALL,
+    )
 
 
 def available_models() -> tuple[ModelSpec, ...]:

@@ -42,7 +42,7 @@ def test_without_livekit_agents() -> None:
         "print(p.detector.model)"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().endswith("smart-turn-v3.2")
+    assert done.stdout.strip().endswith("eot-open-1")
 
 
 def test_without_pipecat_the_error_says_what_to_install() -> None:

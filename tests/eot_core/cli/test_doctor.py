@@ -23,7 +23,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_says_what_is_chosen_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     out = report(capsys)
-    assert "chosen elsewhere:          smart-turn-v3.2" in out
+    assert "chosen elsewhere:          eot-open-1" in out
     assert "because: neither hosted nor in development mode" in out
     assert "BSD-2-Clause" in out
     assert "Silero, weights found and checked" in out

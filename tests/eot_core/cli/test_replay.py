@@ -118,7 +118,7 @@ def test_a_rate_above_48_khz(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ("arguments", "message"),
     [
         (["/no/such/file.wav"], "no such file"),
-        (["--model", "smarter-turn"], "is unknown: choose one of smart-turn-v3.2"),
+        (["--model", "smarter-turn"], "is unknown: choose one of eot-open-1"),
         (["--model", "v1-mini"], "LiveKit Model License"),
         (["--model", "turn-detector-v1-mini"], "LiveKit Model License"),
         (["--model", "/no/such/model.onnx"], "there is no file"),

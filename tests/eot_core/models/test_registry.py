@@ -8,7 +8,7 @@ from eot_core import ModelSpec, TurnDetector
 from eot_core.models import registry, v1_mini
 from eot_core.models.base import ModelLicenseError
 from eot_core.models.eot_open import EOT_OPEN
-from eot_core.models.registry import available_models, resolve_model
+from eot_core.models.registry import available_models, default_model, resolve_model
 from eot_core.models.smart_turn import SMART_TURN_V3_2, smart_turn_spec
 
 
@@ -37,7 +37,7 @@ def test_v1_mini_is_refused_with_its_licence(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "smart-turn-v9", "v1", Path("folder/model.bin")])
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown: choose one of smart-turn-v3\.2, .*smart-turn, or a path"):
+    with pytest.raises(ValueError, match=r"unknown: choose one of eot-open-1, .*smart-turn, or a path"):
         resolve_model(name)
 
 
@@ -47,10 +47,35 @@ def test_another_type_is_refused() -> None:
 
 
 def test_only_installed_models_are_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = (SMART_TURN_V3_2, *EOT_OPEN)
+    known = (*EOT_OPEN, SMART_TURN_V3_2)
     assert available_models() == tuple(spec for spec in known if spec.is_available())
     monkeypatch.setattr(registry, "known_models", lambda: (smart_turn_spec(weights="/nowhere/x.onnx"),))
     assert available_models() == ()
+
+
+def test_the_default_model() -> None:
+    assert default_model().name == "eot-open-1"
+
+
+def test_the_default_without_onnx_is_smart_turn_as_shipped_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("EOT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    registry._warn_that_onnx_is_missing.cache_clear()
+    assert default_model() is SMART_TURN_V3_2
+    assert TurnDetector(model=None).model == "smart-turn-v3.2"
+    (record,) = caplog.records
+    assert "smart-turn-v3.2 as shipped takes the place of eot-open-1" in record.message
+    assert "pip install 'eot-adapters[open]'" in record.message
+
+
+def test_the_default_without_any_weights_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = smart_turn_spec(weights="/nowhere/x.onnx")
+    monkeypatch.setattr(registry, "SMART_TURN_V3_2", missing)
+    monkeypatch.setattr("eot_core.models.eot_open.EOT_OPEN_1", missing)
+    registry._warn_that_onnx_is_missing.cache_clear()
+    assert default_model() is missing  # and loading it says what is missing
 
 
 @pytest.mark.parametrize("changes", [{"name": v1_mini.NAME}, {"name": "mine", "license": v1_mini.LICENSE}])
