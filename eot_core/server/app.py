@@ -19,17 +19,20 @@ from ..clock import Clock, LoopClock
 from ..cpu import worker_count
 from ..models import v1_mini
 from ..models.base import ModelLicenseError, ModelSpec
-from ..models.registry import resolve_model
+from ..models.registry import default_model, resolve_model
 from ..protocol.auth import AuthError
 from ..transports.base import Transport
 from ..transports.local import LocalTransport
+from ..transports.scheduler import default_scheduler
 from ..vad.silero import SileroVAD
 from .admission import Admission
+from .catch_up import CatchUp
 from .counts import GatewayCounts
 from .keys import KeyRing
 from .lag import LagWatch
 from .limits import GatewayLimits
 from .loading import load_model, load_vad
+from .network import SileroSteps
 from .pages import Metrics, health, refusal, url_of
 from .session import GatewaySession
 
@@ -48,7 +51,7 @@ class Gateway:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | ModelSpec = "smart-turn-v3.2",
+        model: str | os.PathLike[str] | ModelSpec | None = None,
         *,
         keys: Mapping[str, str],
         base_path: str = "/v1",
@@ -60,7 +63,7 @@ class Gateway:
     ) -> None:
         """
         Args:
-            model: a name, the path of an ONNX file, or a spec.
+            model: a name, the path of an ONNX file, or a spec; None: the default local model.
             keys: secret by API key; at least one.
             base_path: what comes before ``/eot``. "/v1" is where clients look whose ``base_url`` ends as LiveKit's.
             limits: bounds; None for the defaults.
@@ -74,7 +77,7 @@ class Gateway:
             ModelLicenseError: the model may not run outside LiveKit Agents.
             ValueError: no key, an empty key or secret, a path that is none, or an unknown model.
         """
-        self.model = resolve_model(model)
+        self.model = default_model() if model is None else resolve_model(model)
         if self.model.name == v1_mini.NAME or self.model.license == v1_mini.LICENSE:
             raise ModelLicenseError(v1_mini.REFUSAL)
         if not 0 < self.model.default_threshold <= 1:
@@ -92,7 +95,8 @@ class Gateway:
             raise TypeError(f"limits must be GatewayLimits, got {type(limits).__name__}")
         self.limits = limits or GatewayLimits()
         self._custom_transport = make_transport
-        self._vad: SileroVAD | None = None if self.model.pre_speech is None else vad or SileroVAD()
+        self._network = None if self.model.pre_speech is None else SileroSteps(vad)
+        self._catch_up = CatchUp(default_scheduler())
         self.counts = GatewayCounts()
         self._admission = Admission(self.limits.max_wait if make_transport is None else math.inf, worker_count())
         self._clock = clock
@@ -127,8 +131,8 @@ class Gateway:
         self._draining = False
         if self._custom_transport is None:
             await load_model(self.model)
-        if self._vad is not None and not await load_vad(self._vad, self.model):
-            self._vad = None
+        if self._network is not None and not await load_vad(self._network, self.model):
+            self._network = None
         app = web.Application()
         for path in dict.fromkeys((f"{self.base_path}/eot", "/eot")):
             app.router.add_get(path, self._on_websocket)
@@ -266,7 +270,8 @@ class Gateway:
             clock=self._clock,
             abort=abort,
             wall_clock=self._wall,
-            vad=self._vad,
+            network=self._network,
+            catch_up=self._catch_up,
             counts=self.counts,
             admission=self._admission,
         )

@@ -10,7 +10,7 @@ from ..models.base import ModelError, ModelSpec
 from ..models.handle import model_handle
 from ..transports.local import LOAD_LIMIT
 from ..transports.scheduler import NO_DEADLINE, JobDone, JobFailed, default_scheduler
-from ..vad.silero import SileroVAD
+from .network import SileroSteps
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ async def load_model(model: ModelSpec) -> None:
         raise result.error or RuntimeError(f"the model could not be loaded: {result.reason}")
 
 
-async def load_vad(vad: SileroVAD, model: ModelSpec) -> bool:
+async def load_vad(vad: SileroSteps, model: ModelSpec) -> bool:
     """Load the VAD that finds onsets for ``model``.
 
     Returns:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable, Sequence
 
-from ..models.base import SAMPLE_RATE, PcmArray
+import numpy as np
+
+from ..models.base import PcmArray
 from ..vad.events import SpeechStarted
-from ..vad.hysteresis import WINDOW_SAMPLES
-from ..vad.silero import SileroVAD
-from ..vad.stream import VADStream
+from ..vad.hysteresis import WINDOW_SAMPLES, Hysteresis
+from ..vad.options import VADOptions
+from .network import CONTEXT_SAMPLES, Floats, SpeechNetwork
 
 
 class OnsetFinder:
-    """One session's VAD. Any thread may call it, one works at a time; positions are samples at 16 kHz.
+    """One session's VAD. Any thread may use it, one at a time does; positions are samples at 16 kHz.
 
     An onset is the moment at which the VAD is sure of it (64 ms into the speech), which is when a framework reports
     it. The VAD hears the whole session, in windows that begin at multiples of 512 samples, as the framework's does:
@@ -26,14 +29,17 @@ class OnsetFinder:
     (10 ms: .0023, .023 and .069; .0029, .0062 and .022).
     """
 
-    def __init__(self, vad: SileroVAD) -> None:
+    def __init__(self, network: SpeechNetwork, options: VADOptions | None = None) -> None:
         """
         Args:
-            vad: gives the network, one for the process.
+            network: one for all sessions.
+            options: thresholds and durations; None takes the defaults, which are LiveKit's.
         """
-        self._vad = vad
-        self._stream: VADStream | None = None
-        self._next = self._origin = 0
+        self._network = network
+        self._hysteresis = Hysteresis(options or VADOptions())
+        self._context = np.zeros(CONTEXT_SAMPLES, dtype=np.float32)
+        self._state = np.zeros((2, 128), dtype=np.float32)
+        self._next = 0
         self._lock = threading.Lock()
         self.onsets: deque[int] = deque(maxlen=256)
         """Positions of what was found, oldest first; for one thread to take from. Eight seconds hold 26 at most."""
@@ -44,7 +50,7 @@ class OnsetFinder:
         return self._next
 
     def hear(self, pcm: PcmArray, start: int) -> None:
-        """Go on; some 70 us for each window (32 ms) that was not heard before.
+        """Go on; some 80 us for each window (32 ms) that was not heard before.
 
         Args:
             pcm: int16 mono at 16 kHz, shape (n,); a last part of a window is left for the next time.
@@ -55,17 +61,60 @@ class OnsetFinder:
             ModelError: the VAD cannot be loaded.
         """
         with self._lock:
-            stream = self._stream
-            if stream is None:
-                stream = self._stream = self._vad.stream()
-            if start > self._next:
-                stream.reset()
-                self._next = self._origin = -(-start // WINDOW_SAMPLES) * WINDOW_SAMPLES
-            at = self._next - start
-            whole = max(0, len(pcm) - at) // WINDOW_SAMPLES * WINDOW_SAMPLES
-            if whole == 0:
-                return
-            for event in stream.push(pcm[at : at + whole], SAMPLE_RATE):
-                if isinstance(event, SpeechStarted):
-                    self.onsets.append(self._origin + round(event.at * SAMPLE_RATE))
-            self._next += whole  # after `onsets`, which others read without the lock
+            _hear([(self, self._unheard(pcm, start))], self._network)
+
+    def _unheard(self, pcm: PcmArray, start: int) -> Floats:
+        """The windows that are complete now, shape (n, 512), -1..1."""
+        if start > self._next:
+            self._hysteresis.reset()
+            self._context[:] = 0.0
+            self._state[:] = 0.0
+            self._next = -(-start // WINDOW_SAMPLES) * WINDOW_SAMPLES
+        at = self._next - start
+        count = max(0, len(pcm) - at) // WINDOW_SAMPLES
+        windows = pcm[at : at + count * WINDOW_SAMPLES].reshape(count, WINDOW_SAMPLES)
+        return np.divide(windows, 32_768.0, dtype=np.float32)
+
+    def _count(self, probability: float) -> None:
+        end = self._next + WINDOW_SAMPLES
+        if any(isinstance(event, SpeechStarted) for event in self._hysteresis.update(probability)):
+            self.onsets.append(end)  # before `next`, which others read without the lock
+        self._next = end
+
+
+def hear_together(pieces: Iterable[tuple[OnsetFinder, PcmArray, int]]) -> None:
+    """:meth:`OnsetFinder.hear` for several sessions at once, on one network. A session that another thread hears just
+    now is passed over.
+
+    Args:
+        pieces: finder, ``pcm`` and ``start``; no finder twice.
+
+    Raises:
+        ModelError: the VAD cannot be loaded.
+    """
+    taken = [piece for piece in pieces if piece[0]._lock.acquire(blocking=False)]
+    try:
+        if taken:
+            _hear([(finder, finder._unheard(pcm, start)) for finder, pcm, start in taken], taken[0][0]._network)
+    finally:
+        for finder, _, _ in taken:
+            finder._lock.release()
+
+
+def _hear(rows: Sequence[tuple[OnsetFinder, Floats]], network: SpeechNetwork) -> None:
+    rows = sorted(rows, key=lambda row: -len(row[1]))  # so that those that are through fall off the end
+    finders = [finder for finder, _ in rows]
+    state = np.stack([finder._state for finder in finders], axis=1)
+    for step in range(len(rows[0][1])):
+        count = sum(len(windows) > step for _, windows in rows)
+        both = np.empty((count, CONTEXT_SAMPLES + WINDOW_SAMPLES), dtype=np.float32)
+        for row, (finder, windows) in zip(both, rows, strict=False):
+            row[:CONTEXT_SAMPLES] = finder._context
+            row[CONTEXT_SAMPLES:] = windows[step]
+        probabilities, state = network.score(both, state[:, :count])
+        for number, finder in enumerate(finders[:count]):
+            finder._context = both[number, -CONTEXT_SAMPLES:]
+            finder._state = state[:, number]
+            finder._count(float(probabilities[number]))
+    for finder in finders:  # not views: those would keep what all the sessions said
+        finder._context, finder._state = finder._context.copy(), finder._state.copy()

@@ -30,12 +30,13 @@ from ..protocol import (
 )
 from ..transports.base import Answer, Calibration, InferenceRequest, Transport
 from ..transports.scheduler import JobFailed
-from ..vad.silero import SileroVAD
 from .admission import Admission
+from .catch_up import CatchUp
 from .connection import Connection
 from .counts import GatewayCounts
 from .ledger import RequestLedger
 from .limits import GatewayLimits
+from .network import SpeechNetwork
 from .turns import Excerpt, TurnListener
 from .wire import calibration_of, close_code, failure_code
 
@@ -58,7 +59,8 @@ class GatewaySession:
         clock: Clock,
         abort: Callable[[], None],
         wall_clock: Callable[[], float] = time.time,
-        vad: SileroVAD | None = None,
+        network: SpeechNetwork | None = None,
+        catch_up: CatchUp | None = None,
         counts: GatewayCounts | None = None,
         admission: Admission | None = None,
     ) -> None:
@@ -71,7 +73,9 @@ class GatewaySession:
             clock: for time-outs and durations.
             abort: cuts the connection at once, without a closing handshake.
             wall_clock: Unix seconds, for the stamps on the wire.
-            vad: finds the onset of speech, for a model that scores turns; None: it sees all since the last turn.
+            network: of the VAD that finds the onset of speech, for a model that scores turns; None: it sees all since
+                the last turn.
+            catch_up: lets the sessions' VADs work together; None: each by itself.
             counts: of the gateway; None: the session's own.
             admission: of the gateway; None: every request is let in.
         """
@@ -81,7 +85,7 @@ class GatewaySession:
         self._limits = limits
         self._clock = clock
         self._wall = wall_clock
-        self._turns = TurnListener(model, vad)
+        self._turns = TurnListener(model, network, catch_up=catch_up)
         self._sample_rate = 0
         self._requests = RequestLedger(counts, admission)
         self._connection = Connection(websocket, limits, abort=abort, on_cut=lambda: self._end("slow_reader"))

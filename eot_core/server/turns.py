@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from ..models.base import SAMPLE_RATE, ModelSpec, PcmArray
-from ..transports.scheduler import NO_DEADLINE, InferenceScheduler, Job, JobDone, JobFailed, default_scheduler
+from ..transports.scheduler import InferenceScheduler, Job, JobDone, JobFailed, default_scheduler
 from ..turn_audio import MIN_KEPT, TurnAudio
 from ..vad.hysteresis import WINDOW_SAMPLES
-from ..vad.silero import SileroVAD
+from .catch_up import CatchUp, submit
+from .network import SpeechNetwork
 from .onset import OnsetFinder
 from .timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
-CATCH_UP = 1.0
-"""Seconds of audio after which the VAD hears on, though nobody asks. So a request has at most a second to be searched,
-which takes 2 ms; the eight that are kept would take 17."""
+CATCH_UP = 0.5
+"""Seconds of audio after which the VAD hears on, though nobody asks. So a request has about half a second to be
+searched, which takes 1 ms; the eight that are kept would take 20."""
 
 
 class _HeardAudio(TurnAudio):
@@ -63,24 +62,33 @@ class TurnListener:
 
     A model that scores turns was trained on windows that begin a little before the onset of speech
     (:attr:`ModelSpec.pre_speech`). On the client's side a framework's VAD tells of it; here :class:`OnsetFinder` does,
-    on the scheduler's threads: a second at a time, behind all predictions and given up under load, and what is left
-    when a request comes before the onset is known. For a model with a rolling window there is none of this.
+    on the scheduler's threads: half a second at a time with :class:`CatchUp`, and what is left when a request comes
+    before the onset is known. For a model with a rolling window there is none of this.
     """
 
-    def __init__(self, model: ModelSpec, vad: SileroVAD | None, *, scheduler: InferenceScheduler | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelSpec,
+        network: SpeechNetwork | None,
+        *,
+        catch_up: CatchUp | None = None,
+        scheduler: InferenceScheduler | None = None,
+    ) -> None:
         """
         Args:
             model: what will be asked.
-            vad: finds the onset; None: such a model sees everything since the last turn.
+            network: of the VAD that finds the onset; None: such a model sees everything since the last turn.
+            catch_up: of all sessions; None: the session's own.
             scheduler: where to search; None takes the one of this process.
         """
         self._model = model
         self._audio = _HeardAudio(model.window)
         self._timeline = Timeline(max(MIN_KEPT, model.window))
-        self._finder = OnsetFinder(vad) if vad is not None and model.pre_speech is not None else None
+        self._finder = OnsetFinder(network) if network is not None and model.pre_speech is not None else None
         self._turn = self._turn_before = _Turn(0)
         self._scheduler = default_scheduler() if scheduler is None else scheduler
-        self._catching_up: Job | None = None
+        self._catch_up_together = catch_up or CatchUp(self._scheduler)
+        self._catching_up = False
         self._caught_up_to = 0
         self._preparing: dict[str, Job] = {}
         self._complained = False
@@ -142,7 +150,10 @@ class TurnListener:
             self._take_onsets()
             on_done(self._excerpt(self._from_onset(pcm, end, turn), end, latest))
 
-        self._preparing[request_id] = self._submit(partial(finder.hear, *self._audio.since(finder.next)), timeout, done)
+        # A millisecond's work goes before the predictions that came with it: only then its own can wait in the queue.
+        deadline = self._scheduler.now() + timeout / 2
+        work = partial(finder.hear, *self._audio.since(finder.next))
+        self._preparing[request_id] = submit(self._scheduler, work, deadline, done)
 
     def cancel(self, request_id: str) -> None:
         """The excerpt is not wanted any more."""
@@ -155,9 +166,6 @@ class TurnListener:
         self._closed = True
         for request_id in list(self._preparing):
             self.cancel(request_id)
-        if self._catching_up is not None:
-            self._catching_up.cancel()
-            self._catching_up = None
 
     def _excerpt(self, pcm: PcmArray, end: int, latest: float | None) -> Excerpt:
         return Excerpt(pcm, self._timeline.captured_at(end - len(pcm)), latest)
@@ -182,7 +190,7 @@ class TurnListener:
 
     def _catch_up(self) -> None:
         finder = self._finder
-        if finder is None or self._catching_up is not None or self._closed:
+        if finder is None or self._catching_up or self._closed:
             return
         written = self._timeline.written
         if written - max(finder.next, self._caught_up_to) < CATCH_UP * SAMPLE_RATE:
@@ -191,23 +199,12 @@ class TurnListener:
         self._take_onsets()
 
         def done(result: JobDone | JobFailed) -> None:
-            self._catching_up = None
+            self._catching_up = False
             if isinstance(result, JobFailed) and result.error is not None:
                 self._complain(result)
 
-        self._catching_up = self._submit(partial(finder.hear, *self._audio.since(finder.next)), None, done)
-
-    def _submit(
-        self, work: Callable[[], object], timeout: float | None, done: Callable[[JobDone | JobFailed], None]
-    ) -> Job:
-        loop = asyncio.get_running_loop()
-
-        def deliver(result: JobDone | JobFailed) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(done, result)
-
-        deadline = NO_DEADLINE if timeout is None else self._scheduler.now() + timeout
-        return self._scheduler.submit(work, deadline=deadline, on_done=deliver)
+        self._catching_up = True
+        self._catch_up_together.add(finder, lambda: self._audio.since(finder.next), done)
 
     def _complain(self, failure: JobFailed) -> None:
         if not self._complained:

@@ -404,7 +404,7 @@ async def test_a_vad_is_not_even_loaded_for_a_rolling_window(tmp_path: Path, cap
 
 async def test_a_vad_that_is_broken_is_an_error() -> None:
     class Broken(SileroVAD):
-        def warm_up(self) -> None:
+        def _load(self) -> Any:
             raise RuntimeError("no such instruction")
 
     spec, _ = scripted(pre_speech=0.25)
