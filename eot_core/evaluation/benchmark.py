@@ -49,7 +49,11 @@ class Benchmark:
         return [differences(chosen[name], chosen[names[0]]) for name in names[1:]]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """As JSON knows it. Figures have 9 decimals: how many threads summed them up does not show."""
+        rounded: dict[str, Any] = _rounded(self._json())
+        return rounded
+
+    def _json(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "dataset": self.dataset,
@@ -68,6 +72,14 @@ class Benchmark:
                 for kind, values in self.groups.items()
             },
         }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 9)
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def families_for(
@@ -130,12 +142,22 @@ def benchmark(
         models=list(pauses),
         overall=overall,
         groups=groups,
+        notes=_missing(overall, min_hold, max_hold),
     )
 
 
 def _asked_at(pauses: Pauses) -> float:
     """Seconds into a pause after which every model has answered."""
     return float(pauses.answered_at[pauses.asked].max(initial=SCORE_AT))
+
+
+def _missing(overall: Mapping[str, Evaluation], min_hold: float, max_hold: float) -> list[str]:
+    """Why there are no figures, where there are none."""
+    first = next(iter(overall.values()), None)
+    if first is None or (first.holds and first.ends):
+        return []
+    what = f"holds (pauses of {min_hold:g} to {max_hold:g} s inside a turn)" if first.ends else "ends of turns"
+    return [f"there are no {what} among the pauses that could be scored, so that no figure can be given"]
 
 
 def _parts(pauses: Pauses, sources: Sequence[str | None]) -> list[tuple[str, str, Pauses]]:

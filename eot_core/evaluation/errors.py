@@ -16,9 +16,10 @@ from .recording import Recording
 from .scoring import ScoredPause, ScoredSet
 from .simulation import Policy, simulate
 
-BEFORE = 4.0
+BEFORE = 8.0
+"""Seconds before a pause that are kept, as far as the turn reaches back: what most models hear."""
 AFTER = 1.5
-"""Seconds of the recording that are kept around a pause."""
+"""Seconds after a pause that are kept."""
 _CLIP_RATE = 16_000
 
 

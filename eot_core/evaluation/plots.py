@@ -49,23 +49,28 @@ def frontier(result: Benchmark) -> Any:
     """False cutoffs against latency: the best that each model can do. Needs :func:`has_policies`."""
     figure = matplotlib().Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.subplots()
-    for model, evaluation in result.overall.items():
-        points = evaluation.families[0].frontier
-        look = style(result.models, model)
+    best = {model: evaluation.families[0].frontier for model, evaluation in result.overall.items()}
+    lowest = max(points[-1].cutoff_rate for points in best.values())
+    top = 100.0 * (_MAX_CUTOFF if lowest < 0.9 * _MAX_CUTOFF else 1.05)
+    for model, points in best.items():
+        # To the edges of the plot: what one policy does, any that waits longer does as well. One point is a line too.
+        latency = [points[0].latency, *(p.latency for p in points), max(_MAX_LATENCY, points[-1].latency)]
+        share = [1.05, *(p.cutoff_rate for p in points), points[-1].cutoff_rate]
         axes.step(
-            [p.latency for p in points],
-            [100 * p.cutoff_rate for p in points],
+            latency,
+            [100 * s for s in share],
             where="post",
             label=model,
             linewidth=2,
-            **look,
+            zorder=3,  # over the axis, where no pause is cut off
+            **style(result.models, model),
         )
     for at in (0.3, 0.6):
         axes.axvline(at, color="#cccccc", linewidth=1, zorder=0)
     for rate in (5, 10):
         axes.axhline(rate, color="#cccccc", linewidth=1, zorder=0)
     axes.set_xlim(0.15, _MAX_LATENCY)
-    axes.set_ylim(0, 100 * _MAX_CUTOFF)
+    axes.set_ylim(-0.01 * top, top)
     axes.set_xlabel("mean latency at the end of a turn (s)")
     axes.set_ylabel("pauses inside a turn that are cut off (%)")
     axes.set_title("What can be had: nearer to the lower left is better", loc="left", fontsize=11)
@@ -85,9 +90,14 @@ def budgets(result: Benchmark) -> Any:
         axes.set_yticks(range(len(result.overall)), list(result.overall))
         axes.set_ylim(len(result.overall) - 0.5, -0.5)
         axes.set_title(budget.label + (" (%)" if budget.kind == "latency" else " cutoffs (s)"), fontsize=10, loc="left")
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, max(axes.get_xlim()[1] * 1.15, 0.01))
+        axes.xaxis.set_major_locator(_few_ticks())
         _plain(axes)
     return figure
+
+
+def _few_ticks() -> Any:
+    return importlib.import_module("matplotlib.ticker").MaxNLocator(4)
 
 
 def _budget_bar(axes: Any, row: int, evaluation: Evaluation, budget: Budget, scale: float, colour: str) -> None:
@@ -97,9 +107,13 @@ def _budget_bar(axes: Any, row: int, evaluation: Evaluation, budget: Budget, sca
         return
     value = found.best.value(budget) * scale
     axes.barh(row, value, color=colour, height=0.55, alpha=0.85)
+    end = value
     if found.interval is not None:
         low, high = (v * scale for v in found.interval)
         axes.plot([low, high], [row, row], color="black", linewidth=1.2)
+        end = max(value, high)
+    text = f" {value:.1f}" if budget.kind == "latency" else f" {value:.2f}"
+    axes.text(end, row, text, va="center", fontsize=8)
 
 
 def distribution(result: Benchmark, model: str, pauses: Pauses) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from . import plots
 from .benchmark import FEW, Benchmark
@@ -46,7 +47,10 @@ def write_report(path: Path, result: Benchmark, scored: ScoredSet | None, *, aud
     parts += errors
     parts += [*_curves(result), *_groups(result), *_left_out(result)]
     clips_json = json.dumps(sounds).replace("<", "\\u003c")
-    path.write_text(page(f"Turn detection on {escape(result.dataset)}", "\n".join(parts), clips_json), encoding="utf-8")
+    text = page(f"Turn detection on {escape(result.dataset)}", "\n".join(parts), clips_json)
+
+    # JSON may hold halves of a surrogate pair, which are no text.
+    path.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
 
 
 def _head(result: Benchmark) -> Iterator[str]:
@@ -136,8 +140,7 @@ def _plots(result: Benchmark, scored: ScoredSet | None) -> Iterator[str]:
         for model in result.models:
             if model not in (VAD, ELAPSED):
                 yield plots.svg(plots.distribution(result, model, scored.for_model(model)))
-    yield "</div>"
-    yield plots.svg(plots.budgets(result))
+    yield f'</div><div class="plots">{plots.svg(plots.budgets(result))}</div>'
 
 
 def _errors(result: Benchmark, scored: ScoredSet, path: Path, audio: str) -> tuple[list[str], dict[str, str]]:
@@ -165,7 +168,8 @@ def _errors(result: Benchmark, scored: ScoredSet, path: Path, audio: str) -> tup
     parts = ["<h2>Errors</h2>"]
     parts.append(
         f'<p class="small soft">At the policy with the fewest cutoffs within {ERRORS_AT.value * 1000:g} ms. Orange '
-        "line: the turn would have been ended here. Grey: the pause. Blue line: the speaker goes on.</p>"
+        "line: the turn would have been ended here. Grey: the pause. Blue line: the speaker goes on. The button plays "
+        "from the turn's beginning, or 8 s before the pause; a click on the waveform plays from there.</p>"
     )
     parts.append(_chooser("model", [(m, m) for m in lists]))
     parts.append(_chooser("kind", [("all", "all"), ("cutoff", "cut off"), ("late", "ended late")]))
@@ -195,7 +199,7 @@ def _sound(clip: Clip, number: int, folder: Path | None) -> str:
         return f"data:{clip.mime};base64,{base64.b64encode(clip.encoded).decode()}"
     file = folder / f"{number}{'.mp3' if clip.mime == 'audio/mpeg' else '.wav'}"
     file.write_bytes(clip.encoded)
-    return f"{folder.name}/{file.name}"
+    return quote(f"{folder.name}/{file.name}")
 
 
 def _row(mistake: Mistake, clip: Clip | str | None) -> str:
@@ -237,7 +241,8 @@ def _wave(clip: Clip, mistake: Mistake) -> str:
     if not mistake.pause.is_end:
         marks += _line(x(span.end), "#0072b2", height)
     return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" preserveAspectRatio="none" role="img" aria-label="waveform">'
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" preserveAspectRatio="none" role="img" aria-label="waveform of '
+        f'{length:.1f} s">'
         f'<rect x="{x(span.start)}" width="{x(span.end) - x(span.start):.1f}" height="{height:.0f}" fill="#e6e9ec"/>'
         f'<path d="{bars}" stroke="#48525c" stroke-width="1.3" vector-effect="non-scaling-stroke"/>{marks}'
         f'<line class="head" x1="-9" x2="-9" y1="0" y2="{height:.0f}" stroke="#000" stroke-width="1"/></svg>'

@@ -24,6 +24,7 @@ button[aria-pressed=true] { background: var(--ink); color: #fff; border-color: v
 .error button { width: 2.4rem; height: 2.4rem; border-radius: 50%; border: 1px solid var(--line); background: #fff;
   cursor: pointer; font-size: 1rem; line-height: 1; }
 .error button:hover { border-color: var(--ink); } .error svg { width: 100%; height: 52px; display: block; }
+.error .what { overflow-wrap: anywhere; } .error svg { cursor: pointer; }
 .error b { font-weight: 600; } .cutoff b { color: var(--hold); } .late b { color: var(--end); }
 [hidden] { display: none !important; }
 @media (max-width: 720px) { .error { grid-template-columns: 2.6rem 1fr; } .error .what { grid-column: 2; } }
@@ -47,14 +48,20 @@ function follow() {
   move(current, player.duration ? 480 * player.currentTime / player.duration : -9);
   frame = requestAnimationFrame(follow);
 }
+function start(button, share) {
+  current = button; button.textContent = '\\u25a0'; button.setAttribute('aria-label', 'stop');
+  player.src = clips[button.dataset.clip];
+  player.onloadedmetadata = () => { if (share) player.currentTime = share * player.duration; };
+  player.play().then(follow, stop);
+}
 player.addEventListener('ended', stop);
 document.addEventListener('click', event => {
   const play = event.target.closest('.error button');
-  if (play) {
-    const same = play === current; stop(); if (same) return;
-    current = play; play.textContent = '\\u25a0'; play.setAttribute('aria-label', 'stop');
-    player.src = clips[play.dataset.clip];
-    player.play().then(follow, stop); return;
+  if (play) { const same = play === current; stop(); if (!same) start(play, 0); return; }
+  const wave = event.target.closest('.error svg');
+  if (wave) {
+    const box = wave.getBoundingClientRect();
+    stop(); start(wave.closest('.error').querySelector('button'), (event.clientX - box.left) / box.width); return;
   }
   const choice = event.target.closest('[data-choose]');
   if (choice) {

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -109,6 +110,61 @@ class TestReport:
         assert "data-clip" not in path.read_text()
         write_report(path, result, None)
         assert "<h2>Errors</h2>" not in path.read_text()
+
+    def test_a_click_on_the_waveform(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.report import write_report
+
+        result, scored = known(tmp_path)
+        write_report(tmp_path / "out.html", result, scored)
+        text = (tmp_path / "out.html").read_text()
+        assert "player.currentTime = share * player.duration" in text
+        assert re.search(r'aria-label="waveform of \d\.\d s"', text)
+
+    def test_links_to_a_folder_with_any_name(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.report import write_report
+
+        result, scored = known(tmp_path)
+        path = tmp_path / "50% #1?.html"
+        write_report(path, result, scored, audio="link")
+        sounds = json.loads(re.search(r'id="clips">(.*?)</script>', path.read_text(), re.DOTALL)[1])  # type: ignore[index]
+        for sound in sounds.values():
+            assert sound.startswith("50%25%20%231%3F_audio/")
+            assert (tmp_path / unquote(sound)).stat().st_size > 1000
+
+    def test_half_a_surrogate_pair_in_a_name(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.report import write_report
+
+        result, _ = known(tmp_path)
+        result.problems = [Problem("x\ud800y", "is empty")]
+        write_report(tmp_path / "out.html", result, None)
+        assert "x&#55296;y" in (tmp_path / "out.html").read_text()
+
+    def test_ends_alone(self, tmp_path: Path) -> None:
+        from eot_core.evaluation.report import write_report
+
+        some = spread(40)
+        result = benchmark("d", {"a": some.where(some.is_end)}, resamples=0)
+        write_report(tmp_path / "out.html", result, None)
+        why = "there are no holds (pauses of 0.2 to 5 s inside a turn) among the pauses that could be scored"
+        assert why in (tmp_path / "out.html").read_text()
+        assert why in "\n".join(report_lines(result))
+        assert benchmark("d", {"a": some.where(~some.is_end)}, resamples=0).notes[0].startswith("there are no ends")
+
+    @pytest.mark.parametrize(("score", "seconds", "at"), [(1.0, 0.5, 0.0), (0.0, 4.0, 100.0)])
+    def test_one_policy_alone_is_a_line_too(self, score: float, seconds: float, at: float) -> None:
+        """A model without errors, and one that nothing helps."""
+        from eot_core.evaluation.plots import frontier
+
+        some = spread(40)
+        some = Pauses(np.where(some.is_end, score, 1 - score), np.full(40, seconds), some.is_end, some.cluster)
+        result = benchmark("d", {"a": some}, resamples=0)
+        assert len(result.overall["a"].families[0].frontier) == 1
+        (axes,) = frontier(result).axes
+        line = axes.lines[0]
+        assert line.get_xdata() == pytest.approx([0.2, 0.2, 2.0])
+        assert line.get_ydata() == pytest.approx([105.0, at, at])
+        low, high = axes.get_ylim()
+        assert low < at < high
 
     def test_hostile_names_stay_text(self, tmp_path: Path) -> None:
         from eot_core.evaluation.report import write_report
