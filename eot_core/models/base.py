@@ -108,7 +108,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """
         Raises:
-            ValueError: a figure is out of range, a name is empty, or a key of ``thresholds`` is no language key.
+            ValueError: a figure is out of range, a name is empty, or a key of ``thresholds`` or ``heads`` is no
+                language key.
             TypeError: ``load`` or ``is_available`` cannot be called.
         """
         if not isinstance(self.name, str) or not self.name.strip():
@@ -123,6 +124,9 @@ class ModelSpec:
             if language_key(key) != key:
                 raise ValueError(f"thresholds has the key {key!r}: use language keys such as 'en' or 'pt'")
             _check_threshold(threshold, f"thresholds[{key!r}]")
+        for key in self.heads:
+            if language_key(key) != key:
+                raise ValueError(f"heads has the key {key!r}: use language keys such as 'en' or 'pt'")
         for name in ("load", "is_available"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"{name} must be callable, got {type(getattr(self, name)).__name__}")

@@ -279,3 +279,19 @@ async def test_without_the_encoder_the_heads_points_touch_nothing(
 
 def _fields(spec: ModelSpec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in spec.__slots__}
+
+
+def test_heads_are_kept_under_language_keys() -> None:
+    with pytest.raises(ValueError, match=r"heads has the key 'de-CH': use language keys"):
+        local_spec(heads={"de-CH": "ab" * 32})
+
+
+def test_names_and_checksums_of_what_scored() -> None:
+    spec = local_spec(heads={"de": "ab" * 32}, sha256="cd" * 32)
+    assert spec.name_with_head("de") == "local-model+de-abababab"
+    assert spec.name_with_head("en") == spec.name_with_head(None) == "local-model"
+    assert [spec.sha256_of(name) for name in ("local-model", "local-model+de-abababab", "turn-detector-v1")] == [
+        "cd" * 32,
+        "ab" * 32,
+        None,
+    ]
