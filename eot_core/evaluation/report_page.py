@@ -52,7 +52,8 @@ function start(button, share) {
   current = button; button.textContent = '\\u25a0'; button.setAttribute('aria-label', 'stop');
   player.src = clips[button.dataset.clip];
   player.onloadedmetadata = () => { if (share) player.currentTime = share * player.duration; };
-  player.play().then(follow, stop);
+  // What was begun before it was ready is refused when the next is begun: that is not the next one's end.
+  player.play().then(follow, () => { if (current === button) stop(); });
 }
 player.addEventListener('ended', stop);
 document.addEventListener('click', event => {

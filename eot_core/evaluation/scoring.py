@@ -242,9 +242,9 @@ class _Run:
             )
 
     def _sounds_right(self, item: Item, recording: Recording, checksum: str) -> bool:
-        # A share for the turn, and one for each span: kept under the moments at which these begin.
+        # A share for the turn, one for each span, and one for what follows: kept under the moments at which they begin.
         key = item_key(f"{checksum} {item.spans}", item.turn_start, self._channel(item))
-        moments = [-1.0, *(span.start for span in item.spans)]
+        moments = [-1.0, *(span.start for span in item.spans), item.spans[-1].end]
         kept = self._checked.get(key, moments)
         shares = [share for share in kept if share is not None]
         if len(shares) < len(kept):

@@ -288,8 +288,9 @@ class TestWhatCannotBeUsed:
 
 class TestLabelsAreListenedTo:
     def test_speech_where_silence_should_be_and_none_at_all(self, tmp_path: Path) -> None:
-        (spoken,) = recordings(1)  # 1.25 s of hush, a recording of 6.4 s, hush
+        (spoken,) = recordings(1)  # 1.25 s of hush, a recording of 6.4 s, hush, and so on
         begins = 20_000 / RATE
+        spoken = spoken[: round((begins + 6.4 + 1.2) * RATE)]
         write_wav(tmp_path / "good.wav", spoken)
         write_wav(tmp_path / "noise.wav", np.random.default_rng(0).integers(-300, 300, len(spoken)).astype(np.int16))
         silent = {"start": begins + 5.7, "end": begins + 6.4 + 1.2}
@@ -306,13 +307,26 @@ class TestLabelsAreListenedTo:
             assert [p.item.id for p in result.pauses] == ["good", "wrong", "wrong"]
             assert str(problems[0]).endswith("(counted all the same)")
 
+    def test_a_last_silence_that_is_not_the_last(self, tmp_path: Path) -> None:
+        (spoken,) = recordings(1)
+        write_wav(tmp_path / "x.wav", spoken)
+        begins = 20_000 / RATE
+        early = [{"start": begins + 3.25, "end": begins + 3.7}]
+        rows = [row("alone", "x.wav", early), row("longer", "x.wav", early, turn_start=0.1)]
+        result, problems = scored(write_rows(tmp_path / "r.jsonl", rows), ElapsedScorer(), options=ScoringOptions())
+        (message,) = [m for m in problems.messages("alone") if "speaks on" in m]
+        assert "somebody speaks on after its last silence, which ends at 4.95 s: mislabelled" in message
+        # In a longer recording other turns follow.
+        assert not [m for m in problems.messages("longer") if "speaks on" in m]
+        assert len(result.pauses) == 2
+
     def test_judging(self, tmp_path: Path) -> None:
         item = read_dataset(write_known(tmp_path), on_problem=Problems())[0]
-        assert judge(item, [0.4, 0.0, 0.5]) == []
-        (mislabelled,) = judge(item, [0.4, 0.0, 0.6])
+        assert judge(item, [0.4, 0.0, 0.5, 0.2]) == []
+        (mislabelled,) = judge(item, [0.4, 0.0, 0.6, 0.0])
         assert not mislabelled.left_out
         assert "silence_spans[1]" in mislabelled.message
-        (silent,) = judge(item, [0.0, 0.9, 0.0])
+        (silent,) = judge(item, [0.0, 0.9, 0.0, 0.0])
         assert silent.left_out
 
     def test_without_a_vad_labels_are_taken_as_they_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
