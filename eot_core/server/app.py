@@ -17,9 +17,7 @@ from aiohttp import web
 
 from ..clock import Clock, LoopClock
 from ..cpu import worker_count
-from ..models import v1_mini
-from ..models.base import ModelLicenseError, ModelSpec
-from ..models.registry import default_model, resolve_model
+from ..models.base import ModelSpec
 from ..protocol.auth import AuthError
 from ..transports.base import Transport
 from ..transports.local import LocalTransport
@@ -31,7 +29,7 @@ from .counts import GatewayCounts
 from .keys import KeyRing
 from .lag import LagWatch
 from .limits import GatewayLimits
-from .loading import load_model, load_vad
+from .loading import load_model, load_vad, served_model
 from .network import SileroSteps
 from .pages import Metrics, health, refusal, url_of
 from .session import GatewaySession
@@ -77,14 +75,7 @@ class Gateway:
             ModelLicenseError: the model may not run outside LiveKit Agents.
             ValueError: no key, an empty key or secret, a path that is none, or an unknown model.
         """
-        self.model = default_model() if model is None else resolve_model(model)
-        if self.model.name == v1_mini.NAME or self.model.license == v1_mini.LICENSE:
-            raise ModelLicenseError(v1_mini.REFUSAL)
-        if not 0 < self.model.default_threshold <= 1:
-            raise ValueError(
-                f"model: the default threshold of {self.model.name} is {self.model.default_threshold}; "
-                "clients refuse one that is not above 0 and at most 1"
-            )
+        self.model = served_model(model)
         self._keys = KeyRing(keys)
         if not isinstance(base_path, str) or (
             base_path and (not base_path.startswith("/") or any(c in "{}?# " for c in base_path))

@@ -1,18 +1,39 @@
-"""What a gateway loads before it listens, off the event loop."""
+"""Which model a gateway may serve, and what it loads before it listens, off the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 
-from ..models.base import ModelError, ModelSpec
+from ..models import v1_mini
+from ..models.base import ModelError, ModelLicenseError, ModelSpec
 from ..models.handle import model_handle
+from ..models.registry import default_model, resolve_model
 from ..transports.local import LOAD_LIMIT
 from ..transports.scheduler import NO_DEADLINE, JobDone, JobFailed, default_scheduler
 from .network import SileroSteps
 
 logger = logging.getLogger(__name__)
+
+
+def served_model(model: str | os.PathLike[str] | ModelSpec | None) -> ModelSpec:
+    """The spec of a model that a gateway may serve; None: the default local model.
+
+    Raises:
+        ModelLicenseError: it may not run outside LiveKit Agents.
+        ValueError: it is unknown, or clients would refuse its threshold.
+    """
+    spec = default_model() if model is None else resolve_model(model)
+    if spec.name == v1_mini.NAME or spec.license == v1_mini.LICENSE:
+        raise ModelLicenseError(v1_mini.REFUSAL)
+    if not 0 < spec.default_threshold <= 1:
+        raise ValueError(
+            f"model: the default threshold of {spec.name} is {spec.default_threshold}; "
+            "clients refuse one that is not above 0 and at most 1"
+        )
+    return spec
 
 
 async def load_model(model: ModelSpec) -> None:

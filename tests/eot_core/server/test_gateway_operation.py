@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 from gateway_client import KEY, KEYS, SECRET, Client, connected, eventually, scripted
 
+from eot_core.cpu import worker_count
 from eot_core.models.base import PcmArray
 from eot_core.protocol import EotPrediction, InferenceStarted, InferenceStopped, ServerError, SessionClosed
 from eot_core.protocol.auth import Credentials, connection_headers
@@ -243,6 +245,33 @@ async def test_sessions_that_end_leave_no_request_behind() -> None:
         await eventually(lambda: gateway.sessions == 0)
         gate.open.set()
         assert gateway._admission.inside == 0
+
+
+async def test_a_request_whose_onset_nobody_had_time_to_find_has_expired() -> None:
+    gate = Gate()
+    spec, _ = scripted(gate, pre_speech=0.25)
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(Gateway(spec, keys=KEYS, limits=GatewayLimits(request_timeout=0.2)))
+        if gateway._network is None:
+            pytest.skip("the Silero VAD is not installed")
+        clients = [await stack.enter_async_context(connected(gateway)) for _ in range(worker_count() + 1)]
+        *busy, late = clients
+        try:
+            for client in busy:
+                await client.create()
+                await client.audio(0.3)
+                gate.entered.clear()
+                await client.start("busy")
+                await eventually(gate.entered.is_set)
+            await late.create()
+            await late.audio(0.3)
+            await late.start("late")
+            await late.next(InferenceStarted)
+            await asyncio.sleep(0.25)
+        finally:
+            gate.open.set()
+        error = await late.next(ServerError)
+        assert (error.message, error.code, error.request_id) == ("expired", 504, "late")
 
 
 # ---- keys

@@ -312,7 +312,7 @@ async def test_a_rolling_window_needs_no_search(scheduler: InferenceScheduler) -
     assert scheduler.threads == 0
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 2_000))
 def test_any_frame_length_finds_the_same(frame: int) -> None:
     async def run() -> float:

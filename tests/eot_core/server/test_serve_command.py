@@ -273,3 +273,60 @@ async def test_refused_clients_are_in_the_log_where_it_is_asked_for(model: str) 
         errors = process.stderr.read()
         assert "refused a client: bad_signature" in errors
         assert KEY not in errors
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_grace_ends_with_the_last_session_or_at_a_second_signal(second: bool) -> None:
+    happened: list[str] = []
+
+    class Draining:
+        """A gateway that is told to go at once, and whose last session never ends where it has to be told twice."""
+
+        url, model = "http://nowhere", argparse.Namespace(name="any")
+
+        async def start(self, host: str, port: int) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        async def drain(self, grace: float) -> None:
+            happened.append(f"drain {grace:g}")
+            if second:
+                os.kill(os.getpid(), signal.SIGTERM)
+                await asyncio.sleep(3600)
+
+        async def aclose(self) -> None:
+            happened.append("closed")
+
+    asyncio.run(asyncio.wait_for(serve._serve(Draining(), "127.0.0.1", 0, grace=60.0), 20))
+    assert happened == ["drain 60", "closed"]
+
+
+def test_keys_are_read_again_at_sighup(caplog: pytest.LogCaptureFixture) -> None:
+    files: list[dict[str, str] | str] = ["no key", {"new": "secret"}]
+    replaced: list[dict[str, str]] = []
+
+    def read_keys() -> dict[str, str]:
+        found = files.pop(0)
+        if isinstance(found, str):
+            raise ValueError(found)
+        return found
+
+    class Served:
+        url, model = "http://nowhere", argparse.Namespace(name="any")
+
+        async def start(self, host: str, port: int) -> None:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGHUP)
+                await asyncio.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def replace_keys(self, keys: dict[str, str]) -> None:
+            replaced.append(keys)
+
+        async def aclose(self) -> None: ...
+
+    asyncio.run(asyncio.wait_for(serve._serve(Served(), "127.0.0.1", 0, read_keys=read_keys), 20))
+    assert replaced == [{"new": "secret"}]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the keys stay as they are: no key",
+        "the keys were read again",
+    ]
