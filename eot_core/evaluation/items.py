@@ -159,7 +159,7 @@ def parse_audio(value: Any, folder: Path) -> AudioRef:
         return AudioRef(encoded=value)
     if isinstance(value, Mapping):
         encoded = value.get("bytes")
-        if encoded is not None and not isinstance(encoded, bytes):
+        if encoded is not None and not (isinstance(encoded, bytes) or callable(encoded)):
             raise ItemError(
                 f"audio.bytes must be bytes, got {type(encoded).__name__}: JSON has none, so give the path of a file"
             )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ class AudioRef:
     """Where the audio of an item is: one of the three."""
 
     path: Path | None = None
-    encoded: bytes | None = None
-    """A file's content: WAV, FLAC, Ogg, MP3."""
+    encoded: bytes | Callable[[], bytes] | None = None
+    """A file's content (WAV, FLAC, Ogg, MP3), or what reads it: thousands of recordings in a parquet file are not to be
+    in memory at once."""
     pcm: PcmArray | None = None
     """int16 mono, with ``sample_rate``."""
     sample_rate: int = 0
@@ -38,13 +41,13 @@ class AudioRef:
         digest = hashlib.sha256()
         if self.path is not None:
             try:
-                with self.path.open("rb") as file:
-                    while chunk := file.read(1 << 20):
-                        digest.update(chunk)
+                stat = self.path.stat()
+                return _checksum(self.path, stat.st_size, stat.st_mtime_ns)
             except OSError as error:
                 raise AudioFileError(f"{self.path}: cannot be read ({error.strerror})") from error
-        elif self.encoded is not None:
-            digest.update(self.encoded)
+        encoded = self._encoded()
+        if encoded is not None:
+            digest.update(encoded)
         elif self.pcm is not None:
             digest.update(self.pcm.tobytes() + str(self.sample_rate).encode())
         return digest.hexdigest()
@@ -61,7 +64,8 @@ class AudioRef:
         if self.pcm is not None:
             return Recording(None, self.pcm, self.sample_rate, len(self.pcm), 1)
         name = str(self.path) if self.path is not None else "audio"
-        if self.encoded is not None and not self.encoded:
+        encoded = self._encoded()
+        if encoded is not None and not encoded:
             raise AudioFileError(f"{name}: holds no bytes")
         soundfile = _soundfile()
         if soundfile is None:
@@ -72,7 +76,7 @@ class AudioRef:
         if self.path is not None:
             _check_file(self.path)
         try:
-            file = soundfile.SoundFile(io.BytesIO(self.encoded) if self.encoded is not None else str(self.path))
+            file = soundfile.SoundFile(io.BytesIO(encoded) if encoded is not None else str(self.path))
         except (RuntimeError, OSError, TypeError, ValueError) as error:
             raise AudioFileError(f"{name}: not a recording that can be read: {error}") from error
         if not MIN_SAMPLE_RATE <= file.samplerate <= MAX_SAMPLE_RATE:
@@ -82,6 +86,24 @@ class AudioRef:
         if channel is not None and not 0 <= channel < file.channels:
             raise AudioFileError(f"{name}: channel {channel} does not exist: it has {file.channels}, counted from 0")
         return Recording(file, None, file.samplerate, file.frames, file.channels, channel, name)
+
+    def _encoded(self) -> bytes | None:
+        if not callable(self.encoded):
+            return self.encoded
+        try:
+            return self.encoded()
+        except (OSError, ValueError) as error:
+            raise AudioFileError(f"audio: cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _checksum(path: Path, size: int, changed: int) -> str:
+    """Of a file as it is; the turns of a long call share theirs."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _check_file(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from known_set import TURNS, Problems, row, turn, write_wav
 
 from eot_core.evaluation.dataset import DatasetError, read_dataset
 from eot_core.evaluation.items import parse_item
+from eot_core.evaluation.recording import AudioRef
 from eot_core.evaluation.scorers import ElapsedScorer
 from eot_core.evaluation.scoring import ScoringOptions, score_items
 
@@ -122,6 +124,55 @@ def test_kinds_of_recordings(tmp_path: Path, ending: str) -> None:
     scored, problems = read_around(tmp_path, json.dumps(row("x", f"x.{ending}", SPANS)).encode())
     assert scored == ["a-good", "b-good", "x"]
     assert problems == []
+
+
+class TestParquet:
+    def write(self, path: Path, numbers: range) -> None:
+        pa = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        encoded = write_wav(path.with_suffix(".wav"), turn(TURNS["a-1"])[0]).read_bytes()
+        rows = [row(f"x{i}", {"bytes": encoded + bytes([i]), "path": None}, SPANS) for i in numbers]
+        parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=4)
+
+    def test_audio_is_read_when_it_is_asked_for(self, tmp_path: Path) -> None:
+        self.write(tmp_path / "x.parquet", range(10))
+        items = read_dataset(tmp_path / "x.parquet", on_problem=Problems())
+        assert all(callable(item.audio.encoded) for item in items)
+        assert len({item.audio.checksum() for item in items}) == 10
+        scored = score_items(items, [ElapsedScorer()], ScoringOptions(check_speech=False), on_problem=Problems())
+        assert len(scored.pauses) == 20
+
+    def test_a_file_that_is_gone_by_then(self, tmp_path: Path) -> None:
+        self.write(tmp_path / "x.parquet", range(2))
+        items = read_dataset(tmp_path / "x.parquet", on_problem=Problems())
+        (tmp_path / "x.parquet").unlink()
+        problems = Problems()
+        scored = score_items(items, [ElapsedScorer()], ScoringOptions(check_speech=False), on_problem=problems)
+        assert (scored.pauses, len(problems)) == ([], 2)
+        assert "audio: cannot be read" in problems[0].message
+
+    def test_one_broken_file_of_several(self, tmp_path: Path) -> None:
+        for i in range(3):
+            self.write(tmp_path / f"test-0000{i}-of-00003.parquet", range(i, i + 1))
+        broken = tmp_path / "test-00001-of-00003.parquet"
+        broken.write_bytes(broken.read_bytes()[:-100])
+        problems = Problems()
+        assert [i.id for i in read_dataset(tmp_path, on_problem=problems)] == ["x0", "x2"]
+        assert "is no parquet file that can be read" in problems.messages(broken.name)[0]
+
+
+def test_the_turns_of_one_long_recording_share_its_checksum(tmp_path: Path) -> None:
+    """Hours of a call are read once for it, not once for each turn."""
+    path = write_wav(tmp_path / "x.wav", turn(TURNS["a-1"])[0])
+    first = AudioRef(path=path).checksum()
+    stat = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert AudioRef(path=path).checksum() == first
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1000))
+    assert AudioRef(path=path).checksum() != first
 
 
 class TestSplitsOfParquet:
