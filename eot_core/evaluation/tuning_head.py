@@ -217,8 +217,6 @@ class _Trial:
             yield found
 
     def _loss(self, rows: Bools, correction: Correction) -> float:
-        if not rows.any():
-            return 0.0
         logit = self.logit[rows, 0] + correction(self._space.at[rows, 0])
         loss = np.logaddexp(0.0, logit) - self._target[rows] * logit
         return float((self._weight(rows) * loss).sum())

@@ -19,8 +19,10 @@ from models.tiny_onnx import write_mean_model
 from two_channel import AUDIO, RATE, demo_calls, recorded_calls, voices
 
 from eot_core import TurnDetector
+from eot_core.cli.tune_arguments import model_names
 from eot_core.evaluation.cache import ScoreCache
 from eot_core.evaluation.predictions import COLUMNS
+from eot_core.models.registry import default_model
 from eot_core.operating_points import OperatingPoint
 
 Result = tuple[int, str, str]
@@ -240,6 +242,11 @@ class TestLabelled:
         assert code == 1
         assert out.endswith("c.json: written for toy (en)\n")
         assert "eot tune: broken: " in err
+
+
+def test_where_no_model_is_named_it_is_the_one_that_runs() -> None:
+    assert model_names(None) == [default_model().name]
+    assert model_names(" a, b,, ") == ["a", "b"]
 
 
 class TestRefused:
