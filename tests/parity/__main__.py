@@ -12,7 +12,7 @@ from . import virtual_time
 
 virtual_time.install()  # before the frameworks take a reference to the time
 
-from . import compare, on_livekit, on_pipecat, quiet, recorded_table, report, simulator, table  # noqa: E402
+from . import compare, on_livekit, on_pipecat, quiet, recorded_table, report, simulator, table, tables  # noqa: E402
 from .trace import Played, Trace  # noqa: E402
 from .traces import TRACES  # noqa: E402
 
@@ -44,6 +44,7 @@ def main() -> int:
     options.add_argument("--only", metavar="TEXT", help="traces whose name contains this")
     options.add_argument("--json", metavar="FILE", type=Path, help="write what came out, for the tests")
     options.add_argument("--write", metavar="FILE", type=Path, help="write the page of the documentation")
+    options.add_argument("--traces", action="store_true", help="only these, neither recorded pauses nor tables")
     options.add_argument("--verbose", action="store_true", help="with the logs of both frameworks")
     simulator.add_arguments(options)
     given = options.parse_args()
@@ -69,28 +70,32 @@ def main() -> int:
         for difference in differences:
             print(f"DIFFERENT: {name}: {difference}")
     print(report.summary(rows, len(found), sum(bool(d) for d in found.values())))
-    recorded = _recorded(simulator.chosen(given))
+    sections, differ = ([], False) if given.traces or given.only is not None else _others(simulator.chosen(given))
     if given.json is not None:
         given.json.write_text(json.dumps({"found": found, "skipped": skipped}))
     if given.write is not None:
-        section = "" if recorded is None else recorded.section
-        given.write.write_text(report.page(rows, len(found), sum(bool(d) for d in found.values()), section))
-    return 1 if any(found.values()) or (recorded is not None and recorded.differences) else 0
+        given.write.write_text(report.page(rows, len(found), sum(bool(d) for d in found.values()), sections))
+    return 1 if any(found.values()) or differ else 0
 
 
-def _recorded(what: simulator.Chosen) -> simulator.Outcome | None:
-    """The simulator against the live stream; None where there is nothing to play."""
-    if what.pauses == 0:
-        return None
-    if not what.dataset.exists():
+def _others(what: simulator.Chosen) -> tuple[list[str], bool]:
+    """The simulator against the live stream, and the operating points: for the page, and whether anything differs."""
+    sections: list[str] = []
+    differences: list[str] = []
+    if what.dataset.exists():
+        compared = simulator.run(what)
+        print(recorded_table.plain(compared.rows))
+        print(recorded_table.summary(compared.rows))
+        sections.append(compared.section)
+        differences += compared.differences
+    else:
         print(f"skipped: the simulator and the live stream: the recordings {what.dataset} are not here")
-        return None
-    outcome = simulator.run(what)
-    print(recorded_table.plain(outcome.rows))
-    for difference in outcome.differences:
+    by_table = tables.run()
+    sections.append(by_table.section)
+    differences += [f"{name}: {wrong}" for name, found in by_table.found.items() for wrong in found]
+    for difference in differences:
         print(f"DIFFERENT: {difference}")
-    print(recorded_table.summary(outcome.rows))
-    return outcome
+    return sections, bool(differences)
 
 
 if __name__ == "__main__":

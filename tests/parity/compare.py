@@ -96,12 +96,13 @@ def _compared(judged: Judged) -> tuple[object, ...]:
 def rows(trace: Trace, livekit: Played, pipecat: Played) -> list[Row]:
     """The pauses of a call, each up to the moment in which the user speaks on."""
     return [
-        Row(trace, number, pause, _side(livekit, pause), _side(pipecat, pause))
+        Row(trace, number, pause, side(livekit, pause), side(pipecat, pause))
         for number, pause in enumerate(trace.pauses)
     ]
 
 
-def _side(played: Played, pause: Pause) -> Side:
+def side(played: Played, pause: Pause) -> Side:
+    """What one framework did in one pause of a call."""
     since, until = pause.ended_at, pause.resumed_at or math.inf
 
     predicted = [item for item in played.predictions if since <= item.at < until]

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from eot_core import FallbackOptions, ModelSpec
@@ -63,11 +64,11 @@ class _LocalModel:
 
 def local_model(trace: Trace, timeline: Timeline) -> ModelSpec:
     """The local model of a trace."""
-    if trace.spec is not None:
-        return trace.spec
     if trace.probabilities is None:
-        return SMART_TURN_V3_2
+        return trace.spec or SMART_TURN_V3_2
     model = _LocalModel(trace, timeline)
+    if trace.spec is not None:
+        return replace(trace.spec, load=lambda: model)
     return ModelSpec(
         name=trace.local,
         provider="tests",

@@ -70,6 +70,7 @@ async def play(trace: Trace) -> Played:
             Pipeline([microphone, *middle, processor, aggregators.user(), *behind, speaker, aggregators.assistant()]),
             cancel_on_idle_timeout=False,
             enable_rtvi=False,
+            enable_turn_tracking=False,  # counts turns for nobody here, a fifth of the time
             params=PipelineParams(audio_in_sample_rate=trace.rate, audio_out_sample_rate=_VOICE_RATE),
         )
         started = asyncio.Event()

@@ -84,7 +84,7 @@ s, so on both frameworks 44 ms are left of 0.3 s, less the rest of the frame.
 - With the frameworks' own VADs pauses begin and end elsewhere: Pipecat's has other thresholds, no hysteresis and a
   minimum volume.
 
-{recorded}## Calls
+{sections}## Calls
 
 {table}
 """
@@ -100,8 +100,8 @@ def summary(rows: Sequence[Row], traces: int, different: int) -> str:
     )
 
 
-def page(rows: Sequence[Row], traces: int, different: int, recorded: str = "") -> str:
-    """The page of the documentation; ``recorded``: the section on the simulator."""
+def page(rows: Sequence[Row], traces: int, different: int, sections: Sequence[str] = ()) -> str:
+    """The page of the documentation; ``sections`` come before the calls."""
     virtual = [row for row in rows if not row.trace.real_time]
     real = [row for row in rows if row.trace.real_time]
     return _PAGE.format(
@@ -113,7 +113,7 @@ def page(rows: Sequence[Row], traces: int, different: int, recorded: str = "") -
         muted=_most([(row, side) for row in virtual if row.trace.muted for side in (row.livekit, row.pipecat)]),
         real_livekit=_most([(row, row.livekit) for row in real]),
         real_pipecat=_most([(row, row.pipecat) for row in real]),
-        recorded=recorded and recorded + "\n",
+        sections="".join(section + "\n" for section in sections),
         table=table.markdown(rows),
     )
 

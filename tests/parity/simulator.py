@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of :class:`Chosen`."""
     default = Chosen()
     parser.add_argument("--recordings", metavar="PATH", type=Path, default=default.dataset, help="a labelled dataset")
-    parser.add_argument("--pauses", metavar="N", type=int, default=default.pauses, help="to be compared; 0: none")
+    parser.add_argument("--pauses", metavar="N", type=int, default=default.pauses, help="to be compared")
     parser.add_argument("--seed", metavar="N", type=int, default=default.seed, help="of the choice")
     parser.add_argument("--model", default=default.model, help="a local model, or the path of one")
     parser.add_argument("--processes", metavar="N", type=int, default=default.processes)

@@ -25,7 +25,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("parity") / "found.json"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LIVEKIT_")}
     process = subprocess.run(
-        [sys.executable, "-m", "tests.parity", "--pauses", "0", "--json", str(path)],
+        [sys.executable, "-m", "tests.parity", "--traces", "--json", str(path)],
         cwd=ROOT,
         env=environment,
         capture_output=True,

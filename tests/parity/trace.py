@@ -78,7 +78,7 @@ class Trace:
     local: str = "local-model"
     """What the local model is called; operating points know models by their names."""
     spec: ModelSpec | None = None
-    """The local model itself, where it is a real one; None: see ``probabilities``."""
+    """The local model, where it is a real one; what it says is ``probabilities``, if there are any."""
     cloud: Cloud | None = None
     rate: int = 16_000
     frame: float = 0.02

@@ -13,7 +13,8 @@ from . import speech
 from .trace import HANG, Cloud, Said, Trace
 
 
-def _say(*parts: str | float) -> Any:
+def say(*parts: str | float) -> Any:
+    """The audio of a trace: see :func:`speech.spoken`."""
     return partial(speech.spoken, *parts)
 
 
@@ -29,8 +30,8 @@ def _words(pause: int = 0, after: float = 0.15, language: str | None = "en", fin
     return Said(f"these are the words number {pause}", pause, after, final, language)
 
 
-_SHORT = _say("short")
-_TWO = _say("short", 2.0, "middle")
+_SHORT = say("short")
+_TWO = say("short", 2.0, "middle")
 _LANGUAGES = {"en": 0.6, "de": 0.3}
 
 _PAUSES = (
@@ -38,9 +39,9 @@ _PAUSES = (
     Trace("unlikely", "synthetic pause", _SHORT, (0.1,), turns=1),
     Trace("just at the threshold", "synthetic pause", _SHORT, (0.5,), turns=1),
     Trace(
-        "two pauses in the turn", "synthetic pause", _say("short", 0.8, "middle", 0.6, "long"), (0.1, 0.2, 0.9), turns=1
+        "two pauses in the turn", "synthetic pause", say("short", 0.8, "middle", 0.6, "long"), (0.1, 0.2, 0.9), turns=1
     ),
-    Trace("a pause of 0.35 s", "synthetic pause", _say("short", 0.35, "middle"), (0.1, 0.9), turns=1),
+    Trace("a pause of 0.35 s", "synthetic pause", say("short", 0.35, "middle"), (0.1, 0.9), turns=1),
     Trace("delays of 0.5 and 1.2 s, likely", "synthetic pause", _SHORT, delays=(0.5, 1.2), turns=1),
     Trace("delays of 0.5 and 1.2 s, unlikely", "synthetic pause", _SHORT, (0.2,), delays=(0.5, 1.2), turns=1),
     Trace("a model of 0.25 s", "slow model", _SHORT, latencies=(0.25,), turns=1),
@@ -48,12 +49,12 @@ _PAUSES = (
 )
 
 _RESUMED = (
-    Trace("before the prediction", "resumed speech", _say("short", 0.4, "middle"), latencies=(0.4, 0.03), turns=1),
-    Trace("after the prediction", "resumed speech", _say("short", 0.5, "middle"), (0.1, 0.9), turns=1),
-    Trace("just before min_delay", "resumed speech", _say("short", 0.4, "middle"), delays=(0.6, 2.5), turns=1),
-    Trace("just after min_delay", "resumed speech", _say("short", 0.6, "middle"), delays=(0.6, 2.5), turns=2),
-    Trace("just before max_delay", "resumed speech", _say("short", 2.25, "middle"), (0.1, 0.9), turns=1),
-    Trace("just after max_delay", "resumed speech", _say("short", 2.6, "middle"), (0.1, 0.9), turns=2),
+    Trace("before the prediction", "resumed speech", say("short", 0.4, "middle"), latencies=(0.4, 0.03), turns=1),
+    Trace("after the prediction", "resumed speech", say("short", 0.5, "middle"), (0.1, 0.9), turns=1),
+    Trace("just before min_delay", "resumed speech", say("short", 0.4, "middle"), delays=(0.6, 2.5), turns=1),
+    Trace("just after min_delay", "resumed speech", say("short", 0.6, "middle"), delays=(0.6, 2.5), turns=2),
+    Trace("just before max_delay", "resumed speech", say("short", 2.25, "middle"), (0.1, 0.9), turns=1),
+    Trace("just after max_delay", "resumed speech", say("short", 2.6, "middle"), (0.1, 0.9), turns=2),
 )
 
 _TRANSCRIPTS = (
@@ -65,7 +66,7 @@ _TRANSCRIPTS = (
     Trace(
         "the first while the user speaks on",
         "transcripts",
-        _say("short", 0.6, "middle"),
+        say("short", 0.6, "middle"),
         (0.1, 0.9),
         said=(_words(0, after=1.4), _words(1)),
         turns=1,
@@ -73,7 +74,7 @@ _TRANSCRIPTS = (
     Trace(
         "the second before the first",
         "transcripts",
-        _say("short", 0.6, "middle"),
+        say("short", 0.6, "middle"),
         (0.1, 0.9),
         said=(_words(1, after=0.1), Said("and the first at last", 1, 0.2)),
         turns=1,
@@ -121,7 +122,7 @@ _SPOKEN_LANGUAGES = (
     Trace(
         "English, then German",
         "languages",
-        _say("short", 2.9, "middle"),
+        say("short", 2.9, "middle"),
         (0.4,),
         thresholds=_LANGUAGES,
         said=(_words(), _words(1, language="de")),
@@ -179,9 +180,9 @@ _SPOKEN_LANGUAGES = (
 
 _MODELS = (
     Trace("hangs", "hanging model", _SHORT, (0.1,), latencies=(HANG,), turns=1),
-    Trace("hangs once", "hanging model", _say("short", 1.8, "middle"), (0.9,), latencies=(HANG, 0.03), turns=2),
+    Trace("hangs once", "hanging model", say("short", 1.8, "middle"), (0.9,), latencies=(HANG, 0.03), turns=2),
     Trace(
-        "hangs, and the user speaks on", "hanging model", _say("short", 0.7, "middle"), latencies=(HANG, 0.03), turns=1
+        "hangs, and the user speaks on", "hanging model", say("short", 0.7, "middle"), latencies=(HANG, 0.03), turns=1
     ),
     Trace("raises", "throwing model", _SHORT, (0.1,), raises=(0,), turns=1),
     Trace("raises once", "throwing model", _TWO, (0.9,), raises=(0,), turns=2),
@@ -206,7 +207,7 @@ _CLOUD = (
     Trace(
         "breaks, and comes back",
         "fallback",
-        _say("short", 2.0, "middle", 2.0, "long"),
+        say("short", 2.0, "middle", 2.0, "long"),
         (0.6,),
         cloud=Cloud((0.9,), fails_at=2.6, recover_after=0.5),
         turns=3,
@@ -214,7 +215,7 @@ _CLOUD = (
     Trace(
         "an override, rescaled",
         "fallback",
-        _say("short", 2.9, "middle"),
+        say("short", 2.9, "middle"),
         (0.6,),
         cloud=Cloud((0.6,), fails_at=4.3),
         override=0.7,
@@ -225,22 +226,22 @@ _CLOUD = (
 _MICROPHONE = (
     Trace("muted in the pause: no frames", "muted", _SHORT, (0.1,), muted=((1.9, 5.0),), turns=1),
     Trace("muted in the pause: zeros", "muted", _then_zeros(3.0), (0.1,), turns=1),
-    Trace("muted for 0.6 s in speech", "muted", _say("long"), muted=((1.0, 1.6),), turns=1),
+    Trace("muted for 0.6 s in speech", "muted", say("long"), muted=((1.0, 1.6),), turns=1),
     Trace("muted at the end of speech", "muted", _SHORT, muted=((1.62, 4.6),), turns=1),
     Trace("muted at the end of speech, unlikely", "muted", _SHORT, (0.1,), muted=((1.62, 4.6),), turns=1),
     Trace(
         "sound again while the agent speaks", "muted", _SHORT, muted=((1.62, 4.6),), agent_speaks=(3.0, 3.0), turns=1
     ),
-    Trace("muted for 1.5 s in speech", "muted", _say("long"), (0.1, 0.9), muted=((1.0, 2.5),), turns=1),
+    Trace("muted for 1.5 s in speech", "muted", say("long"), (0.1, 0.9), muted=((1.0, 2.5),), turns=1),
 )
 
 _AGENT = (
-    Trace("interrupted", "agent speaks", _say(1.0, "middle"), agent_speaks=(0.2, 8.0), turns=1),
-    Trace("interrupted, unlikely", "agent speaks", _say(1.0, "middle"), (0.1,), agent_speaks=(0.2, 8.0), turns=1),
+    Trace("interrupted", "agent speaks", say(1.0, "middle"), agent_speaks=(0.2, 8.0), turns=1),
+    Trace("interrupted, unlikely", "agent speaks", say(1.0, "middle"), (0.1,), agent_speaks=(0.2, 8.0), turns=1),
     Trace(
         "interrupted, with a pause",
         "agent speaks",
-        _say(1.0, "short", 0.7, "middle"),
+        say(1.0, "short", 0.7, "middle"),
         (0.1, 0.9),
         agent_speaks=(0.2, 8.0),
         turns=1,
@@ -250,20 +251,20 @@ _AGENT = (
 _REALTIME = (
     Trace("likely", "realtime, no STT", _SHORT, stt=False, turns=1),
     Trace("unlikely", "realtime, no STT", _SHORT, (0.1,), stt=False, turns=1),
-    Trace("resumed", "realtime, no STT", _say("short", 0.7, "middle"), (0.1, 0.9), stt=False, turns=1),
+    Trace("resumed", "realtime, no STT", say("short", 0.7, "middle"), (0.1, 0.9), stt=False, turns=1),
     Trace("the model hangs", "realtime, no STT", _SHORT, stt=False, latencies=(HANG,), turns=1),
 )
 
 _SHAPES = (
-    Trace("one word", "very short", _say("word"), turns=1),
-    Trace("word by word", "very short", _say("word", 0.5, "word", 0.5, "word"), (0.1, 0.1, 0.9), turns=1),
+    Trace("one word", "very short", say("word"), turns=1),
+    Trace("word by word", "very short", say("word", 0.5, "word", 0.5, "word"), (0.1, 0.1, 0.9), turns=1),
     Trace("8 kHz", "sample rate", _SHORT, rate=8_000, turns=1),
     Trace("24 kHz", "sample rate", _SHORT, rate=24_000, turns=1),
     Trace("48 kHz", "sample rate", _SHORT, rate=48_000, turns=1),
     Trace("44.1 kHz, unlikely", "sample rate", _SHORT, (0.1,), rate=44_100, turns=1),
     Trace("frames of 10 ms", "frames", _SHORT, frame=0.01, turns=1),
-    Trace("frames of 50 ms", "frames", _say("short", 2.0, "middle", 2.0, "long"), frame=0.05, turns=3),
-    Trace("three turns", "several turns", _say("short", 1.5, "middle", 3.0, "long"), (0.9, 0.1, 0.6), turns=3),
+    Trace("frames of 50 ms", "frames", say("short", 2.0, "middle", 2.0, "long"), frame=0.05, turns=3),
+    Trace("three turns", "several turns", say("short", 1.5, "middle", 3.0, "long"), (0.9, 0.1, 0.6), turns=3),
 )
 
 _RECORDED = (
@@ -283,9 +284,7 @@ _RECORDED = (
 
 _REAL_TIME = (
     Trace("likely", "real time", _SHORT, real_time=True, tail=1.0, turns=1),
-    Trace(
-        "unlikely, resumed", "real time", _say("short", 0.7, "middle"), (0.1, 0.9), real_time=True, tail=1.0, turns=1
-    ),
+    Trace("unlikely, resumed", "real time", say("short", 0.7, "middle"), (0.1, 0.9), real_time=True, tail=1.0, turns=1),
     Trace("the model hangs", "real time", _SHORT, latencies=(HANG,), real_time=True, tail=2.0, turns=1),
 )
 
@@ -309,7 +308,7 @@ _DECIDED_HERE = (
     Trace(
         "falling, the user speaks on",
         "own delays",
-        _say("short", 0.8, "middle"),
+        say("short", 0.8, "middle"),
         (0.3, 0.9),
         decides={"endpointing": _FALLING},
         turns=1,
@@ -329,7 +328,7 @@ _DECIDED_HERE = (
     Trace(
         "after a fallback, the other model's",
         "operating point",
-        _say("short", 3.4, "middle"),
+        say("short", 3.4, "middle"),
         (0.05,),
         cloud=Cloud((0.6,), fails_at=4.8),
         local="smart-turn-v3.2",
@@ -340,7 +339,7 @@ _DECIDED_HERE = (
     Trace(
         "after a fallback to a model that was not measured",
         "operating point",
-        _say("short", 3.4, "middle"),
+        say("short", 3.4, "middle"),
         (0.1,),
         cloud=Cloud((0.6,), fails_at=4.8),
         decides=_at(_POINT),
