@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +38,8 @@ MAX_FIT = 4000
 """Pauses that are fitted on at a time; of more, so many are drawn by call."""
 _FOR_DIRECTIONS = 1000
 _LIMIT = 1e-6
+_CELLS = 4_000_000
+"""Resamples times pauses at a time: 32 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,18 +102,10 @@ def try_head(
     space = _Space.of(features, counted, mean, scale, seed)
     trial = _Trial(space, pauses, counted, groups, number, seed)
     repeats = [trial.cross_fit(np.random.default_rng([seed, 1, i])) for i in range(REPEATS)]
-    shipped, tried = trial.logit[:, 0], [logit[:, 0] for logit in repeats]
-    weights = cluster_weights(number, resamples, seed)[:, groups[counted]].astype(np.float64)
-
-    def mean_of(measure: Any) -> Any:
-        return sum(measure(logit[counted]) for logit in tried) / len(tried)
-
-    def resampled(logit: Floats) -> Floats:
-        return weighted_auc(logit, kept.is_end, weights)
-
-    before = auc(shipped[counted], kept.is_end)
-    after = float(mean_of(lambda logit: auc(logit, kept.is_end)))
-    drawn = mean_of(resampled) - resampled(shipped[counted]) if resamples else np.zeros(0)
+    shipped, tried = trial.logit[counted, 0], [logit[counted, 0] for logit in repeats]
+    before = auc(shipped, kept.is_end)
+    after = float(np.mean([auc(logit, kept.is_end) for logit in tried]))
+    drawn = _gains(shipped, tried, kept.is_end, groups[counted], cluster_weights(number, resamples, seed))
     penalty, correction = trial.fit(counted, np.random.default_rng([seed, 2]))
     own = 0.5 + 0.5 * np.tanh(repeats[0] / 2.0)
     return HeadTrial(
@@ -126,6 +119,23 @@ def try_head(
         weights=None if correction is None else space.basis @ correction.weights,
         centre=space.centre,
     )
+
+
+def _gains(
+    shipped: Floats,
+    tried: Sequence[Floats],
+    is_end: Bools,
+    groups: npt.NDArray[np.intp],
+    weights: Floats,
+) -> Floats:
+    """What is gained in AUC, on average over ``tried``, in each resample of the calls."""
+    parts = [np.zeros(0)]
+    step = max(1, _CELLS // len(groups))
+    for begin in range(0, len(weights), step):
+        rows = weights[begin : begin + step][:, groups].astype(np.float64)
+        after = np.mean([weighted_auc(logit, is_end, rows) for logit in tried], axis=0)
+        parts.append(after - weighted_auc(shipped, is_end, rows))
+    return np.concatenate(parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
