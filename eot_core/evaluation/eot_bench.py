@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..audio import to_pcm
 from ..languages import language_key
-from ..models.base import SAMPLE_RATE, ModelSpec, PcmArray
+from ..models.base import SAMPLE_RATE, ModelError, ModelSpec, PcmArray
 from ..models.handle import model_handle
 from ..models.registry import resolve_model
+from ..vad import SileroVAD, SpeechStarted
 from .pauses import SCORE_AT
 
 MODEL_VARIABLE = "EOT_BENCH_MODEL"
@@ -48,6 +50,7 @@ class EotBenchAdapter:
         """
         self.spec = resolve_model(os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL if model is None else model)
         self._model = model_handle(self.spec).get()
+        self._vad = SileroVAD()
         self.adapter_id = f"eot-adapters-{self.spec.name}" + (f"-{self.spec.sha256[:12]}" if self.spec.sha256 else "")
         self.display_name = self.spec.name
         self.max_audio_sec = self.spec.window
@@ -65,15 +68,32 @@ class EotBenchAdapter:
 
         Raises:
             AudioFormatError: an array cannot be understood.
+            ModelError: the model said what is no probability.
         """
-        return [self._model.predict(self._pcm(item["audio"])) for item in batch]
+        scores = [float(self._model.predict(self._pcm(item["audio"]))) for item in batch]
+        for score in scores:
+            if not 0.0 <= score <= 1.0:
+                raise ModelError(f"{self.spec.name} said {score!r}, which is no probability")
+        return scores
 
     def _pcm(self, audio: Mapping[str, Any]) -> PcmArray:
         array, rate = np.asarray(audio["array"]), int(audio["sampling_rate"])
-        pcm = to_pcm(array[-round(self.spec.window * rate) :])
+        begin = max(len(array) - round(self.spec.window * rate), self._begin(array, rate))
+        pcm = to_pcm(array[begin:])
         if rate != SAMPLE_RATE and len(pcm):
             import soxr
 
             pcm = np.asarray(soxr.resample(pcm, rate, SAMPLE_RATE), dtype=np.int16)
         # The harness also asks at the very start of a recording.
         return pcm if len(pcm) else np.zeros(1, dtype=np.int16)
+
+    def _begin(self, array: npt.NDArray[Any], rate: int) -> int:
+        """Sample from which a model that scores turns hears this one: as in a call, a little before its onset."""
+        if self.spec.pre_speech is None:
+            return 0
+        stream = self._vad.stream()
+        for start in range(0, len(array), rate):
+            for event in stream.push(to_pcm(array[start : start + rate]), rate):
+                if isinstance(event, SpeechStarted):
+                    return max(0, round((event.at - self.spec.pre_speech) * rate))
+        return 0

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from known_set import Problems, row, write_rows, write_wav
 from models.tiny_onnx import write_mean_model
+from vad_speech import recordings
 
+from eot_core.evaluation.dataset import read_dataset
 from eot_core.evaluation.eot_bench import MODEL_VARIABLE, EotBenchAdapter
-from eot_core.models.base import ModelLicenseError
+from eot_core.evaluation.scorers import ModelScorer
+from eot_core.models.base import ModelError, ModelLicenseError
 from eot_core.models.onnx_file import onnx_file
 
 RATE = 16_000
@@ -61,3 +65,41 @@ def test_smart_turn_names_its_languages() -> None:
     assert adapter.supports_language("pt-BR")
     assert not adapter.supports_language("sw")
     assert adapter.adapter_id == "eot-adapters-smart-turn-v3.2-2bb026316b14"
+
+
+def test_a_model_that_scores_turns_hears_what_eot_bench_gives_it(tmp_path: Path) -> None:
+    """The leaderboard's figures and those of ``eot bench`` are of the same audio: from a little before the onset."""
+    (spoken,) = recordings(1)  # 1.25 s of hush before the recording of a speaker
+    path = write_mean_model(tmp_path / "level.onnx", ["batch", "samples"])
+    spec = onnx_file(path, window=4.0, pre_speech=0.5)
+    heard: list[np.ndarray] = []
+
+    class Spy:
+        def predict(self, pcm: np.ndarray) -> float:
+            heard.append(pcm)
+            return 0.5
+
+    adapter = EotBenchAdapter(spec)
+    scorer = ModelScorer(spec)
+    scorer.prepare()
+    adapter._model = scorer._model = Spy()  # type: ignore[assignment]
+    write_wav(tmp_path / "x.wav", spoken)
+    spans = [{"start": 4.5, "end": 4.9}, {"start": 7.0, "end": 8.0}]
+    (item,) = read_dataset(write_rows(tmp_path / "r.jsonl", [row("x", "x.wav", spans)]), on_problem=Problems())
+    for at in (4.7, 7.2):
+        heard.clear()
+        scorer.score(item, item.audio.open(), at)
+        adapter.predict_batch([{"audio": {"array": spoken[: round(at * RATE)], "sampling_rate": RATE}, "messages": []}])
+        assert np.array_equal(heard[0], heard[1])
+    assert len(heard[0]) == 4 * RATE
+    # Nothing but silence: all of it.
+    heard.clear()
+    adapter.predict_batch([{"audio": {"array": np.zeros(RATE, dtype=np.float32), "sampling_rate": RATE}}])
+    assert len(heard[0]) == RATE
+
+
+def test_what_is_no_probability(tmp_path: Path) -> None:
+    adapter = EotBenchAdapter(onnx_file(write_mean_model(tmp_path / "level.onnx", ["batch", "samples"])))
+    adapter._model = type("Nan", (), {"predict": lambda self, pcm: float("nan")})()
+    with pytest.raises(ModelError, match="level said nan, which is no probability"):
+        adapter.predict_batch([{"audio": {"array": np.zeros(100, dtype=np.float32), "sampling_rate": RATE}}])
