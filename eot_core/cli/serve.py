@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -48,6 +49,16 @@ def add_parser(subparsers: Any) -> None:
         help="more of them, one KEY:SECRET per line, # for comments; read again at SIGHUP, so that keys can change "
         "without ending a call",
     )
+    parser.add_argument(
+        "--tls-cert",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="serve https and wss: PEM, with the chain; read again at SIGHUP",
+    )
+    parser.add_argument(
+        "--tls-key", type=Path, default=None, metavar="FILE", help="its key, where not in the same file"
+    )
     parser.add_argument("--base-path", default="/v1", help='what comes before "/eot" in the URL (default: %(default)s)')
     parser.add_argument("--max-sessions", type=int, default=None, help="sessions at once (default: 512)")
     parser.add_argument(
@@ -77,8 +88,17 @@ def run(args: argparse.Namespace) -> int:
     def read_keys() -> dict[str, str]:
         return parse_keys([*args.key, *os.environ.get(KEYS_VARIABLE, "").split(","), *_lines(args.keys_file)])
 
+    tls = None if args.tls_cert is None else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+    def read_again() -> dict[str, str]:
+        if tls is not None:
+            _load_certificate(tls, args.tls_cert, args.tls_key)
+        return read_keys()
+
     try:
-        keys = read_keys()
+        if args.tls_key is not None and tls is None:
+            raise ValueError("--tls-key needs --tls-cert: give both, or neither")
+        keys = read_again()
         limits = GatewayLimits() if args.max_sessions is None else GatewayLimits(max_sessions=args.max_sessions)
         if not 0 <= args.port <= 65535:
             raise ValueError(f"--port must be 0..65535, got {args.port}")
@@ -89,8 +109,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"eot serve: {error}", file=sys.stderr)
         return 2
     try:
-        again = None if args.keys_file is None else read_keys
-        asyncio.run(_serve(gateway, args.host, args.port, grace=args.grace, read_keys=again))
+        again = None if args.keys_file is None and tls is None else read_again
+        asyncio.run(_serve(gateway, args.host, args.port, grace=args.grace, read_keys=again, tls=tls))
     except (ModelError, OSError) as error:
         print(f"eot serve: {error}", file=sys.stderr)
         return 1
@@ -126,6 +146,20 @@ def _lines(file: Path | None) -> list[str]:
     return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
 
 
+def _load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    """Connections that are made from now on get it.
+
+    Raises:
+        ValueError: it cannot be read, or has another key.
+    """
+    try:
+        # An empty password: OpenSSL would ask the terminal for the right one, and wait there.
+        context.load_cert_chain(certificate, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise ValueError(f"--tls-cert {certificate} cannot be used: {reason}") from None
+
+
 async def _serve(
     gateway: Any,
     host: str,
@@ -133,6 +167,7 @@ async def _serve(
     *,
     grace: float = 0.0,
     read_keys: Callable[[], dict[str, str]] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     loop = asyncio.get_running_loop()
     signals: asyncio.Queue[int] = asyncio.Queue()
@@ -144,7 +179,7 @@ async def _serve(
         try:
             gateway.replace_keys(read_keys())
         except ValueError as error:
-            logger.error("the keys stay as they are: %s", error)
+            logger.error("nothing was changed: %s", error)
         else:
             logger.warning("the keys were read again")
 
@@ -152,7 +187,7 @@ async def _serve(
         loop.add_signal_handler(signal.SIGHUP, change_keys)
     first = asyncio.ensure_future(signals.get())
     try:
-        starting = asyncio.ensure_future(gateway.start(host, port))
+        starting = asyncio.ensure_future(gateway.start(host, port, ssl_context=tls))
         # A signal while the model loads ends the wait for it too.
         await asyncio.wait((starting, first), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():

@@ -4,8 +4,10 @@ import argparse
 import asyncio
 import importlib.util
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -95,6 +97,9 @@ async def test_it_says_where_it_is_serves_and_ends_cleanly(model: str, number: s
         (["--key", f"a:{SECRET}", "--max-sessions", "0"], 2, "max_sessions"),
         (["--key", f"a:{SECRET}", "--grace", "-1"], 2, "--grace"),
         (["--key", f"a:{SECRET}", "--grace", "nan"], 2, "--grace"),
+        (["--key", f"a:{SECRET}", "--tls-key", "/no/such/file"], 2, "--tls-key needs --tls-cert"),
+        (["--key", f"a:{SECRET}", "--tls-cert", "/no/such/file"], 2, "/no/such/file cannot be used: No such file"),
+        (["--key", f"a:{SECRET}", "--tls-cert", __file__], 2, f"{__file__} cannot be used: "),
         (["--keys-file", "/no/such/file"], 2, "--keys-file /no/such/file cannot be read: FileNotFoundError"),
         (["--key", f"a:{SECRET}", "--base-path", "x"], 2, "base_path"),
         (["--key", f"a:{SECRET}", "--model", "turn-detector-v1-mini"], 2, "only inside LiveKit Agents"),
@@ -149,7 +154,7 @@ def test_a_signal_while_the_model_loads_ends_it_too() -> None:
     class Loading:
         model = None
 
-        async def start(self, host: str, port: int) -> None:
+        async def start(self, host: str, port: int, *, ssl_context: object) -> None:
             started.append(True)
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(3600)
@@ -284,7 +289,7 @@ def test_grace_ends_with_the_last_session_or_at_a_second_signal(second: bool) ->
 
         url, model = "http://nowhere", argparse.Namespace(name="any")
 
-        async def start(self, host: str, port: int) -> None:
+        async def start(self, host: str, port: int, *, ssl_context: object) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
         async def drain(self, grace: float) -> None:
@@ -313,7 +318,7 @@ def test_keys_are_read_again_at_sighup(caplog: pytest.LogCaptureFixture) -> None
     class Served:
         url, model = "http://nowhere", argparse.Namespace(name="any")
 
-        async def start(self, host: str, port: int) -> None:
+        async def start(self, host: str, port: int, *, ssl_context: object) -> None:
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGHUP)
                 await asyncio.sleep(0.05)
@@ -327,6 +332,43 @@ def test_keys_are_read_again_at_sighup(caplog: pytest.LogCaptureFixture) -> None
     asyncio.run(asyncio.wait_for(serve._serve(Served(), "127.0.0.1", 0, read_keys=read_keys), 20))
     assert replaced == [{"new": "secret"}]
     assert [record.getMessage() for record in caplog.records] == [
-        "the keys stay as they are: no key",
+        "nothing was changed: no key",
         "the keys were read again",
     ]
+
+
+def write_certificate(folder: Path, name: str) -> None:
+    """cert.pem and key.pem for 127.0.0.1; made out to ``name``."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("makes its certificate with openssl")
+    command = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name}"
+    command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
+    subprocess.run([openssl, *command.split()], cwd=folder, check=True, capture_output=True)
+
+
+async def test_tls_and_a_certificate_that_is_renewed_at_sighup(model: str, tmp_path: Path) -> None:
+    write_certificate(tmp_path, "first")
+    tls = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
+    with running("--model", model, "--key", f"{KEY}:{SECRET}", *tls) as process:
+        url = url_printed(process)
+        assert url.startswith("https://127.0.0.1:")
+
+        async def trusted() -> bool:
+            """Whether the certificate that lies there is the one that is shown."""
+            context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http:
+                try:
+                    client = Client(await connect(http, url, KEY, SECRET))
+                except aiohttp.ClientConnectorCertificateError:
+                    return False
+                await client.create()
+                return True
+
+        assert await trusted()
+        write_certificate(tmp_path, "second")
+        assert not await trusted()
+        process.send_signal(signal.SIGHUP)
+        await wait_for(trusted)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
