@@ -124,12 +124,14 @@ def rates(counts: Counts, weights: npt.NDArray[Any]) -> tuple[Floats, Floats]:
 def best_index(family: PolicyFamily, cutoff_rate: Floats, latency: Floats, budget: Budget) -> int | None:
     """Index of the best policy within ``budget``, as :meth:`Sweep.best`; None where none keeps to it."""
     spent, aim = (latency, cutoff_rate) if budget.kind == "latency" else (cutoff_rate, latency)
-    feasible = np.flatnonzero(spent <= budget.value + EPSILON)
-    if len(feasible) == 0:
+    best = np.flatnonzero(spent <= budget.value + EPSILON)
+    if len(best) == 0:
         return None
-    # Rounded, so that sums in another order do not decide between equals.
-    keys = [np.round(values[feasible], 9) for values in (*_ties(family), spent, aim)]
-    return int(feasible[np.lexsort(keys)[0]])
+    for values in (aim, spent, *reversed(_ties(family))):
+        # Rounded, so that sums in another order do not decide between equals.
+        key = np.round(values[best], 9)
+        best = best[key == key.min()]
+    return int(best[0])
 
 
 def _ties(family: PolicyFamily) -> list[Floats]:
