@@ -73,16 +73,19 @@ class LocalGateway:
             env={**os.environ, "EOT_GATEWAY_KEYS": f"{self._key}:{self._secret}"},
         )
         assert self._process.stdout is not None
+        said = ""
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), START_TIMEOUT)
+            async with asyncio.timeout(START_TIMEOUT):
+                while raw := await self._process.stdout.readline():
+                    line = raw.decode(errors="replace").strip()
+                    if found := re.search(r"ready at (\S+)", line):
+                        self._url = found.group(1)
+                        return self
+                    said = line or said  # a warning, or what it died of
         except TimeoutError:
-            line = b""
-        found = re.search(r"ready at (\S+)", line.decode(errors="replace"))
-        if found is None:
-            await self._end()
-            raise LocalGatewayError(line.decode(errors="replace").strip() or "the gateway did not become ready")
-        self._url = found.group(1)
-        return self
+            said = said or "the gateway did not become ready"
+        await self._end()
+        raise LocalGatewayError(said or "the gateway did not become ready")
 
     def kill(self) -> None:
         """As the power fails: no goodbye to anybody. Idempotent."""

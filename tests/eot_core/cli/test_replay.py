@@ -213,3 +213,11 @@ async def test_a_gateway_that_cannot_start() -> None:
         await gateway.__aenter__()
     gateway.kill()
     assert gateway.api_secret not in repr(gateway)
+
+
+async def test_what_a_gateway_says_before_it_is_ready_is_not_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from eot_core.cli.local_gateway import LocalGateway
+
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # lines on standard error, as warnings would be
+    async with LocalGateway() as gateway:
+        assert gateway.url.startswith("ws")
