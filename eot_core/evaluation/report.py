@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from . import plots
 from .benchmark import FEW, Benchmark
-from .errors import Clip, Mistake, clips, mistakes
 from .evaluate import BudgetResult, Evaluation, FamilyResult, Interval
+from .report_errors import error_section
 from .report_page import page
 from .scorers import ELAPSED, VAD
-from .scoring import ScoredPause, ScoredSet
-from .simulation import Policy
+from .scoring import ScoredSet
 from .sweep import Budget
 from .tables import CURVES, amount, gains, held_out_text, plain
 
-ERRORS_AT = Budget("latency", 0.6)
-"""The policy whose errors are listed: the fewest cutoffs at a mean latency of 600 ms."""
+OVERVIEW = Budget("cutoff", 0.05)
+MANY = 3
+"""More languages, or sources, than this: one table of :data:`OVERVIEW` comes first, and the others are folded."""
 
 
 def write_report(path: Path, result: Benchmark, scored: ScoredSet | None, *, audio: str = "embed") -> None:
@@ -43,7 +41,7 @@ def write_report(path: Path, result: Benchmark, scored: ScoredSet | None, *, aud
     errors: list[str] = []
     sounds: dict[str, str] = {}
     if scored is not None:
-        errors, sounds = _errors(result, scored, path, audio)
+        errors, sounds = error_section(result, scored, path, audio)
     parts += errors
     parts += [*_curves(result), *_groups(result), *_left_out(result)]
     clips_json = json.dumps(sounds).replace("<", "\\u003c")
@@ -143,119 +141,6 @@ def _plots(result: Benchmark, scored: ScoredSet | None) -> Iterator[str]:
     yield f'</div><div class="plots">{plots.svg(plots.budgets(result))}</div>'
 
 
-def _errors(result: Benchmark, scored: ScoredSet, path: Path, audio: str) -> tuple[list[str], dict[str, str]]:
-    """The section of the errors, and what its buttons play."""
-    lists: dict[str, tuple[Policy, list[Mistake]]] = {}
-    for model in result.models:
-        families = result.overall[model].families
-        best = next((r.best for f in families[:1] for r in f.budgets if r.budget == ERRORS_AT), None)
-        if model not in (VAD, ELAPSED) and best is not None:
-            policy = Policy.of(families[0].name, best.parameters)
-            lists[model] = (policy, mistakes(scored, model, policy))
-    if not lists:
-        return [], {}
-    wanted: dict[int, ScoredPause] = {m.number: m.pause for _, found in lists.values() for m in found}
-    sounds: dict[str, str] = {}
-    heard: dict[int, Clip | str] = {}
-    if audio != "none":
-        folder = path.with_name(path.stem + "_audio")
-        if audio == "link":
-            folder.mkdir(exist_ok=True)
-        for number, clip in zip(wanted, clips(list(wanted.values()), scored.options.channel), strict=True):
-            heard[number] = clip
-            if isinstance(clip, Clip):
-                sounds[str(number)] = _sound(clip, number, folder if audio == "link" else None)
-    parts = ["<h2>Errors</h2>"]
-    parts.append(
-        f'<p class="small soft">At the policy with the fewest cutoffs within {ERRORS_AT.value * 1000:g} ms. Orange '
-        "line: the turn would have been ended here. Grey: the pause. Blue line: the speaker goes on. The button plays "
-        "from the turn's beginning, or 8 s before the pause; a click on the waveform plays from there.</p>"
-    )
-    parts.append(_chooser("model", [(m, m) for m in lists]))
-    parts.append(_chooser("kind", [("all", "all"), ("cutoff", "cut off"), ("late", "ended late")]))
-    for model, (policy, found) in lists.items():
-        cut = sum(m.kind == "cutoff" for m in found)
-        rows = "".join(_row(m, heard.get(m.number)) for m in found)
-        options = policy.options
-        parts.append(
-            f'<div class="errors" data-model="{escape(model)}"><p class="small">{escape(model)}: threshold '
-            f"{policy.threshold:g}, {options.min_delay:g} s, else {options.max_delay:g} s: {cut} cut off, "
-            f"{len(found) - cut} ended late.</p>{rows}</div>"
-        )
-    return parts, sounds
-
-
-def _chooser(name: str, choices: list[tuple[str, str]]) -> str:
-    buttons = "".join(
-        f'<button data-choose="{name}" data-value="{escape(value)}" aria-pressed="{str(i == 0).lower()}">{escape(text)}'
-        "</button>"
-        for i, (value, text) in enumerate(choices)
-    )
-    return f'<p class="filter">{buttons}</p>'
-
-
-def _sound(clip: Clip, number: int, folder: Path | None) -> str:
-    if folder is None:
-        return f"data:{clip.mime};base64,{base64.b64encode(clip.encoded).decode()}"
-    file = folder / f"{number}{'.mp3' if clip.mime == 'audio/mpeg' else '.wav'}"
-    file.write_bytes(clip.encoded)
-    return quote(f"{folder.name}/{file.name}")
-
-
-def _row(mistake: Mistake, clip: Clip | str | None) -> str:
-    pause = mistake.pause
-    span = pause.span
-    if mistake.kind == "cutoff":
-        what = f"<b>cut off</b> after {mistake.delay:.2f} s of a pause of {span.duration:.2f} s"
-    else:
-        what = f"<b>ended late</b>, after {mistake.delay:.2f} s"
-    where = f"{escape(pause.item.id)}, {span.start:.2f} s, {escape(pause.item.language)}"
-    button, wave = "", ""
-    if isinstance(clip, Clip):
-        button = f'<button data-clip="{mistake.number}" aria-label="play">\u25b6</button>'
-        wave = _wave(clip, mistake)
-    elif clip is not None:
-        wave = f'<span class="small">{escape(clip)}</span>'
-    return (
-        f'<div class="error {mistake.kind}"><div>{button}</div><div>{wave}</div><div class="what small">{what}, score '
-        f'{mistake.score:.2f}<br><span class="soft">{where}</span></div></div>\n'
-    )
-
-
-def _wave(clip: Clip, mistake: Mistake) -> str:
-    width, height = 480.0, 52.0
-    length = max(1e-6, clip.end - clip.begin)
-
-    def x(at: float) -> float:
-        return round(min(width, max(0.0, (at - clip.begin) / length * width)), 1)
-
-    span = mistake.pause.span
-    step = width / max(1, len(clip.envelope))
-    bars = "".join(
-        f"M{i * step:.0f} {height / 2 * (1 - e):.0f}V{height / 2 * (1 + e):.0f}" for i, e in enumerate(clip.envelope)
-    )
-    commit = span.start + mistake.delay
-    marks = ""
-    if commit <= clip.end + 1e-6:
-        marks += _line(x(commit), "#d55e00", height)
-    if not mistake.pause.is_end:
-        marks += _line(x(span.end), "#0072b2", height)
-    return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" preserveAspectRatio="none" role="img" aria-label="waveform of '
-        f'{length:.1f} s">'
-        f'<rect x="{x(span.start)}" width="{x(span.end) - x(span.start):.1f}" height="{height:.0f}" fill="#e6e9ec"/>'
-        f'<path d="{bars}" stroke="#48525c" stroke-width="1.3" vector-effect="non-scaling-stroke"/>{marks}'
-        f'<line class="head" x1="-9" x2="-9" y1="0" y2="{height:.0f}" stroke="#000" stroke-width="1"/></svg>'
-    )
-
-
-def _line(x: float, colour: str, height: float) -> str:
-    return (
-        f'<line x1="{x}" x2="{x}" y1="0" y2="{height:.0f}" stroke="{colour}" stroke-width="2.5" '
-        'vector-effect="non-scaling-stroke"/>'
-    )
-
-
 def _curves(result: Benchmark) -> Iterator[str]:
     for curve, title in CURVES.items():
         if any(f.name == curve for e in result.overall.values() for f in e.families):
@@ -266,17 +151,40 @@ def _curves(result: Benchmark) -> Iterator[str]:
 def _groups(result: Benchmark) -> Iterator[str]:
     for kind, values in result.groups.items():
         yield f"<h2>By {escape(kind)}</h2>"
+        if len(values) > MANY:
+            yield from _overview(kind, values)
         for value, models in values.items():
             first = next(iter(models.values()))
             few = min(first.holds, first.ends) < FEW
             hint = " (few: take the figures as hints)" if few else ""
+            folded = few or len(values) > MANY
             yield (
-                f"<details{'' if few else ' open'}><summary><strong>{escape(value)}</strong> {first.ends} ends, "
+                f"<details{'' if folded else ' open'}><summary><strong>{escape(value)}</strong> {first.ends} ends, "
                 f"{first.holds} holds, {first.clusters} speakers or calls{hint}</summary>"
             )
             yield from _table(models)
             yield from _gains(result.differences(models))
             yield "</details>"
+
+
+def _overview(kind: str, values: Mapping[str, Mapping[str, Evaluation]]) -> Iterator[str]:
+    """One line for each of many languages, or sources."""
+    models = list(next(iter(values.values())))
+    rows = []
+    for value, found in values.items():
+        first = found[models[0]]
+        cells = [f"<td>{escape(value)}</td><td>{first.ends}</td><td>{first.holds}</td>"]
+        for model in models:
+            results = [r for family in found[model].families[:1] for r in family.budgets if r.budget == OVERVIEW]
+            cells += [_budget_cell(r) for r in results] or ["<td>-</td>"]
+        few = min(first.holds, first.ends) < FEW
+        rows.append(f"<tr{' class=soft' if few else ''}>{''.join(cells)}</tr>")
+    head = "".join(f"<th>{escape(label)}</th>" for label in (kind, "ends", "holds", *models))
+    yield (
+        f'<p class="small soft">{escape(OVERVIEW.label)} cutoffs; grey: fewer than {FEW} ends or holds, take the '
+        "figures as hints.</p>"
+    )
+    yield f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _left_out(result: Benchmark) -> Iterator[str]:

@@ -272,6 +272,24 @@ def test_a_report_of_groups(tmp_path: Path) -> None:
     assert "elsewhere ." in text
 
 
+def test_a_report_of_many_languages(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from eot_core.evaluation.report import write_report
+
+    some = spread(300)
+    names = np.array(["ar", "de", "en", "fr", "zh"])
+    some = Pauses(
+        some.score, some.duration, some.is_end, some.cluster, language=names[np.minimum(np.arange(300) // 70, 4)]
+    )
+    result = benchmark("d", {"a": some, "b": some.with_scores(1 - some.score)}, resamples=0)
+    write_report(tmp_path / "out.html", result, None)
+    text = (tmp_path / "out.html").read_text()
+    assert "<th>language</th><th>ends</th><th>holds</th><th>a</th><th>b</th>" in text
+    rows = re.findall(r"<tr( class=soft)?><td>(\w\w)</td><td>(\d+)</td><td>(\d+)</td>", text)
+    assert rows == [("", name, "35", "35") for name in names[:4]] + [(" class=soft", "zh", "10", "10")]
+    assert "<details open><summary><strong>" not in text
+
+
 def test_a_budget_that_nothing_keeps_to(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from eot_core.evaluation.plots import write_plots
