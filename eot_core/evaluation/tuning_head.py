@@ -17,14 +17,12 @@ import numpy.typing as npt
 from .logistic import Correction, fit_correction
 from .metrics import auc, weighted_auc
 from .pauses import MAX_HOLD, MIN_HOLD, Bools, Floats, Pauses
-from .resampling import cluster_weights, interval
+from .resampling import RESAMPLES, cluster_weights, interval
 from .tuning_features import PauseFeatures
 from .tuning_measure import Interval
 
-MIN_CALLS = 20
-MIN_ENDS = 100
-MIN_HOLDS = 100
-"""Below these a head is not tried: docs/tuning.md has the measurement."""
+MINIMUM = (20, 100, 100)
+"""Calls (or speakers), ends and holds below which a head is not tried: docs/tuning.md has the measurement."""
 
 PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Tried, strongest first, besides no correction at all; in units of the mean square of the features' length."""
@@ -72,15 +70,23 @@ class HeadTrial:
         return self.weights is not None and self.gain_interval is not None and self.gain_interval[0] > 0
 
 
-def too_little_for_head(pauses: Pauses) -> tuple[str, ...]:
+def too_little_for_head(pauses: Pauses, minimum: tuple[int, int, int] = MINIMUM) -> tuple[str, ...]:
     """What is missing to try a head; empty where there is enough. ``pauses`` as they are counted."""
-    there = (("calls or speakers", pauses.clusters()[1], MIN_CALLS), ("ends of turns", pauses.ends, MIN_ENDS),
-             ("pauses inside turns", pauses.holds, MIN_HOLDS))  # fmt: skip
-    return tuple(f"{number} {what}, needs {least}" for what, number, least in there if number < least)
+    names = ("calls or speakers", "ends of turns", "pauses inside turns")
+    numbers = (pauses.clusters()[1], pauses.ends, pauses.holds)
+    there = zip(numbers, names, minimum, strict=True)
+    return tuple(f"{number} {what}, needs {least}" for number, what, least in there if number < least)
 
 
 def try_head(
-    pauses: Pauses, features: PauseFeatures, mean: Floats, scale: Floats, *, seed: int = 0, resamples: int = 1000
+    pauses: Pauses,
+    features: PauseFeatures,
+    mean: Floats,
+    scale: Floats,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    minimum: tuple[int, int, int] = MINIMUM,
 ) -> HeadTrial:
     """Fit a correction in one language, and measure it on calls that were held out. The same arguments, the same trial.
 
@@ -91,10 +97,11 @@ def try_head(
         scale: the same.
         seed: of folds and resamples.
         resamples: for the interval; 0 gives none, and no head is kept then.
+        minimum: see :data:`MINIMUM`.
     """
     counted = pauses.is_end | ((pauses.duration >= MIN_HOLD - 1e-9) & (pauses.duration <= MAX_HOLD + 1e-9))
     kept = pauses.where(counted)
-    lacks = too_little_for_head(kept)
+    lacks = too_little_for_head(kept, minimum)
     groups, number = pauses.clusters()
     sizes = kept.clusters()[1], kept.ends, kept.holds
     if lacks:
