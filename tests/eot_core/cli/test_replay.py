@@ -220,4 +220,4 @@ async def test_what_a_gateway_says_before_it_is_ready_is_not_its_end(monkeypatch
 
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # lines on standard error, as warnings would be
     async with LocalGateway() as gateway:
-        assert gateway.url.startswith("ws")
+        assert gateway.url.startswith("http://127.0.0.1:")
