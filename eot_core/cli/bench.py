@@ -83,6 +83,8 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
     out, err = out or sys.stdout, err or sys.stderr
     try:
         return _run(args, out, err)
+    except BrokenPipeError:  # whoever reads the table has enough: the command's caller ends it quietly
+        raise
     except (DatasetError, ModelError, ValueError, OSError) as error:
         print(f"eot bench: {error}", file=err)
         return EXIT_FAILED
@@ -105,9 +107,11 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     if not result.overall:
         reasons = "; ".join(f"{model}: {why}" for model, why in result.failed.items())
         raise ValueError(reasons or "no model could be measured")
-    for line in report_lines(result):
-        print(line, file=out)
-    _write(args, result, scored, err)
+    try:
+        _write(args, result, scored)  # first: whoever reads the table may hang up ("| head")
+    finally:
+        for line in report_lines(result):
+            print(line, file=out)
     return EXIT_PARTLY if result.failed else EXIT_OK
 
 
@@ -270,7 +274,7 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
     return result, scored
 
 
-def _write(args: argparse.Namespace, result: Benchmark, scored: ScoredSet | None, err: TextIO) -> None:
+def _write(args: argparse.Namespace, result: Benchmark, scored: ScoredSet | None) -> None:
     if args.json is not None:
         args.json.write_text(json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if args.predictions is not None and scored is not None:

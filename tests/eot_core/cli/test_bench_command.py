@@ -92,6 +92,22 @@ class TestDone:
         code, _, err = run(folder / "elapsed.predictions.parquet", "--language", "fr")
         assert (code, "no pause is left to use" in err) == (2, True)
 
+    def test_whoever_reads_the_table_hangs_up(self, known: Path, tmp_path: Path) -> None:
+        """``eot bench ... | head -1``: the files are there all the same."""
+
+        class HungUp(io.StringIO):
+            def write(self, text: str) -> int:
+                raise BrokenPipeError(32, "Broken pipe")
+
+        parser = argparse.ArgumentParser()
+        bench.add_parser(parser.add_subparsers())
+        argv = ["bench", str(known), "--models", "elapsed", "--json", str(tmp_path / "out.json"), *QUICK]
+        err = io.StringIO()
+        with pytest.raises(BrokenPipeError):
+            bench.run(parser.parse_args(argv), out=HungUp(), err=err)
+        assert "Broken pipe" not in err.getvalue()
+        assert json.loads((tmp_path / "out.json").read_text())["models"]["elapsed"]["ends"] == 4
+
     def test_report_and_plots(self, known: Path, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
         toy = write_mean_model(tmp_path / "toy.onnx", ["batch", "samples"])
