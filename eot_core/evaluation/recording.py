@@ -78,7 +78,9 @@ class AudioRef:
         try:
             file = soundfile.SoundFile(io.BytesIO(encoded) if encoded is not None else str(self.path))
         except (RuntimeError, OSError, TypeError, ValueError) as error:
-            raise AudioFileError(f"{name}: not a recording that can be read: {error}") from error
+            # Of an MP3 file that is none libsndfile says that it does not exist.
+            why = "its content is no audio" if "does not exist" in str(error) else str(error)
+            raise AudioFileError(f"{name}: not a recording that can be read: {why}") from error
         if not MIN_SAMPLE_RATE <= file.samplerate <= MAX_SAMPLE_RATE:
             raise AudioFileError(f"{name}: sample rate {file.samplerate} Hz is outside {MIN_SAMPLE_RATE} to 192000 Hz")
         if file.frames <= 0:

@@ -126,6 +126,17 @@ def test_kinds_of_recordings(tmp_path: Path, ending: str) -> None:
     assert problems == []
 
 
+@pytest.mark.parametrize("name", ["x.mp3", "x.wav", "x.flac"])
+def test_a_recording_that_is_none(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("soundfile")
+    (tmp_path / name).write_bytes(np.random.default_rng(3).bytes(5000))
+    scored, problems = read_around(tmp_path, json.dumps(row("x", name, SPANS)).encode())
+    assert scored == ["a-good", "b-good"]
+    (message,) = problems.messages("x")
+    assert "not a recording that can be read" in message
+    assert "does not exist" not in message
+
+
 class TestParquet:
     def write(self, path: Path, numbers: range) -> None:
         pa = pytest.importorskip("pyarrow")
