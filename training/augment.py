@@ -39,11 +39,6 @@ def noisy(wave: Wave, snr: float, rng: np.random.Generator, babble: Sequence[Wav
     return np.asarray(wave + gain * noise, dtype=np.float32)
 
 
-def faster(wave: Wave, factor: float) -> Wave:
-    """``wave`` played ``factor`` times as fast (its pitch moves with it)."""
-    return np.asarray(soxr.resample(wave, RATE, round(RATE / factor)), dtype=np.float32)
-
-
 def _level(wave: Wave) -> float:
     """Root mean square of the louder half: that of speech, whatever the share of silence."""
     frames = wave[: wave.size // 320 * 320].reshape(-1, 320)

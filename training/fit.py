@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,24 @@ import numpy.typing as npt
 from eot_core.models import graph, smart_turn
 from eot_core.models.eot_open_head import FORMAT, HeadInput, encode_vector
 from training.data import Pause, read
-from training.features import EDGES, extract, plain
+from training.features import EDGES, Noisy, Snapshot, babble, extract, plain, telephone
 from training.logistic import Features, Floats, Linear, calibrate, fit
 from training.recipes import RECIPES, SPONTANEOUS, Recipe
 
 Columns = dict[str, npt.NDArray[np.generic]]
 ALL_OUTPUTS = (*graph.HIDDEN, graph.EMBEDDING, graph.LOGIT)
-MIN_DETECTED = 0.9
-"""Share of ends that reach the default threshold, on average over the sources that have enough holds to tell."""
+COPY_WEIGHT = 0.5
+"""Of a copy, against the recording itself."""
+COPY_SEED = 7
 MIN_HOLDS = 100
+"""Sources with fewer say too little of a threshold."""
+DEFAULT_THRESHOLD = 0.5
+"""Of smart-turn, and of the models made here: they are moved until as many ends are found with it."""
 
 
 def outputs_of(recipe: Recipe) -> tuple[str, ...]:
     """What the encoder must give for ``recipe``; at 8 s everything, so that all models share one run."""
-    return ALL_OUTPUTS if recipe.window == graph.FULL_WINDOW else (graph.HIDDEN[1],)
+    return ALL_OUTPUTS if recipe.window == graph.FULL_WINDOW else graph.HIDDEN[:2]
 
 
 def design(columns: Columns, inputs: Sequence[HeadInput], outputs: Sequence[str]) -> Features:
@@ -63,24 +67,84 @@ def weights_of(pauses: Sequence[Pause], emphasis: float) -> Floats:
     )
 
 
-class Fitted:
-    """A head and how it does on speakers that it was not fitted on."""
+Mask = npt.NDArray[np.bool_]
 
-    def __init__(self, recipe: Recipe, pauses: Sequence[Pause], features: Features, raw: Floats, folds: int, seed: int):
+
+def fit_head(
+    recipe: Recipe,
+    pauses: Sequence[Pause],
+    inside: Mask,
+    features: Features,
+    raw: Floats,
+    copies: Sequence[Features] = (),
+) -> Linear:
+    """The head of ``recipe``, without the raw logit's share, fitted on some of the pauses.
+
+    Args:
+        recipe: how.
+        pauses: n of them.
+        inside: shape (n,), what to fit on.
+        features: shape (n, d); ``copies`` likewise, of the same pauses.
+        raw: smart-turn's logits, shape (n,).
+    """
+    chosen = [pause for pause, one in zip(pauses, inside.tolist(), strict=True) if one]
+    label = np.array([pause.is_end for pause in chosen], dtype=np.float64)
+    teacher = 1.0 / (1.0 + np.exp(-raw[inside]))
+    target = (1.0 - recipe.teacher_share) * label + recipe.teacher_share * teacher
+    weight = weights_of(chosen, recipe.emphasis)
+    names = sorted({pause.source for pause in chosen})
+    source = np.array([names.index(pause.source) for pause in chosen], dtype=np.intp)
+    count = 1 + len(copies)
+    return fit(
+        np.concatenate([block[inside] for block in (features, *copies)]),
+        np.tile(target, count),
+        np.concatenate([weight] + [COPY_WEIGHT * weight] * len(copies)),
+        recipe.penalty,
+        groups=np.tile(source, count),
+        group_penalty=recipe.source_penalty,
+    )
+
+
+class Fitted:
+    """A head and how it does on speakers and sources that it was not fitted on."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        pauses: Sequence[Pause],
+        features: Features,
+        raw: Floats,
+        folds: int,
+        seed: int,
+        copies: Sequence[Features] = (),
+    ) -> None:
         self.recipe = recipe
         label = np.array([pause.is_end for pause in pauses], dtype=np.float64)
-        weight = weights_of(pauses, recipe.emphasis)
-        teacher = 1.0 / (1.0 + np.exp(-raw))
-        target = (1.0 - recipe.teacher_share) * label + recipe.teacher_share * teacher
-        held_out = np.zeros(len(pauses))
-        for inside in by_speaker(pauses, folds, seed):
-            line = fit(features[inside], target[inside], weight[inside], recipe.penalty)
-            held_out[~inside] = line(features[~inside])
-        held_out += recipe.raw_share * raw
-        self.line: Linear = fit(features, target, weight, recipe.penalty)
-        self.slope, self.offset = calibrate(held_out, label, weight)
-        probability = 1.0 / (1.0 + np.exp(-(self.slope * held_out + self.offset)))
-        self.threshold = threshold_for(pauses, probability)
+
+        def held_out(masks: Iterable[Mask]) -> Floats:
+            logit = recipe.raw_share * raw
+            for inside in masks:
+                logit[~inside] += fit_head(recipe, pauses, inside, features, raw, copies)(features[~inside])
+            return logit
+
+        self.speakers_out = held_out(by_speaker(pauses, folds, seed))
+        """Logits of each pause from a head that was fitted without its speaker, shape (n,)."""
+        several = len({pause.source for pause in pauses}) > 1
+        self.sources_out = held_out(by_source(pauses)) if several else self.speakers_out
+        """The same, without its source."""
+        self.line = fit_head(recipe, pauses, np.ones(len(pauses), dtype=np.bool_), features, raw, copies)
+        self.slope, offset = calibrate(self.speakers_out, label, weights_of(pauses, recipe.emphasis))
+        held_out_logits = [self.slope * logit + offset for logit in (self.speakers_out, self.sources_out)]
+        self.anchor = anchor_of(pauses, held_out_logits, raw)
+        """Calibrated probability that is moved to :data:`DEFAULT_THRESHOLD`."""
+        self.offset = offset - float(np.log(self.anchor / (1.0 - self.anchor)))
+
+
+def by_source(pauses: Sequence[Pause]) -> Iterator[Mask]:
+    """Masks of what to fit on, one for each source that is left out."""
+    source = np.array([pause.source for pause in pauses])
+    for name in sorted(set(source.tolist())):
+        yield source != name
 
 
 def by_speaker(pauses: Sequence[Pause], folds: int, seed: int) -> Iterator[npt.NDArray[np.bool_]]:
@@ -93,15 +157,24 @@ def by_speaker(pauses: Sequence[Pause], folds: int, seed: int) -> Iterator[npt.N
         yield own != number
 
 
-def threshold_for(pauses: Sequence[Pause], probability: Floats) -> float:
-    """The highest threshold, in steps of 0.01, that finds :data:`MIN_DETECTED` of the ends."""
+def anchor_of(pauses: Sequence[Pause], logits: Sequence[Floats], raw: Floats) -> float:
+    """The highest probability, in steps of 0.01, at which no source loses ends against smart-turn at its 0.5.
+
+    Args:
+        pauses: n of them; only their sources with at least :data:`MIN_HOLDS` holds count (all, where none has).
+        logits: one array of shape (n,) for each way of leaving out; each has to hold.
+        raw: smart-turn's logits, shape (n,).
+    """
     holds = Counter(pause.source for pause in pauses if not pause.is_end)
-    sources = [name for name, count in holds.items() if count >= MIN_HOLDS] or list(holds)
+    ends = Counter(pause.source for pause in pauses if pause.is_end)
+    sources = [name for name in ends if holds[name] >= MIN_HOLDS] or list(ends)
     source = np.array([pause.source if pause.is_end else "" for pause in pauses])
-    for threshold in np.round(np.arange(0.95, 0.04, -0.01), 2):
-        found = [float((probability[source == name] >= threshold).mean()) for name in sources]
-        if np.mean(found) >= MIN_DETECTED:
-            return float(threshold)
+    for anchor in np.round(np.arange(0.95, 0.045, -0.01), 2):
+        least = np.log(anchor / (1.0 - anchor))
+        found = (logit[source == name] >= least for name in sources for logit in logits)
+        wanted = (raw[source == name] >= 0.0 for name in sources for _ in logits)
+        if all(one.sum() >= other.sum() for one, other in zip(found, wanted, strict=True)):
+            return float(anchor)
     return 0.05
 
 
@@ -127,8 +200,8 @@ def document(fitted: Fitted, pauses: Sequence[Pause], data: Path, seed: int) -> 
         "encoder": {"name": smart_turn.NAME, "sha256": smart_turn.SHA256, "window": recipe.window, "inputs": inputs},
         "bias": round(line.bias, 6),
         "calibration": {"slope": round(fitted.slope, 6), "offset": round(fitted.offset, 6)},
-        "default_threshold": fitted.threshold,
-        "thresholds": dict.fromkeys(smart_turn.LANGUAGES, fitted.threshold),
+        "default_threshold": DEFAULT_THRESHOLD,
+        "thresholds": dict.fromkeys(smart_turn.LANGUAGES, DEFAULT_THRESHOLD),
         "provenance": {
             "fitted_with": "training/fit.py",
             "seed": seed,
@@ -137,6 +210,9 @@ def document(fitted: Fitted, pauses: Sequence[Pause], data: Path, seed: int) -> 
             "raw_share": recipe.raw_share,
             "teacher_share": recipe.teacher_share,
             "emphasis": recipe.emphasis,
+            "source_penalty": recipe.source_penalty,
+            "copies": list(recipe.copies),
+            "anchor": fitted.anchor,
             "turns_sha256": rows,
             "speakers": len({pause.speaker for pause in pauses}),
             "pauses": {" ".join(key): count for key, count in sorted(counts.items())},
@@ -161,21 +237,59 @@ def main() -> None:
         parser.error(f"{arguments.data} has no pauses in its train split")
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    def columns(window: float, outputs: tuple[str, ...]) -> Columns:
-        return extract(
-            pauses, plain, seed=0, window=window, outputs=outputs, cache=arguments.cache, name="train-plain"
-        )  # fmt: skip
-
-    raw = columns(graph.FULL_WINDOW, ALL_OUTPUTS)["logit"].astype(np.float64)
+    raw = raw_logits(pauses, arguments.cache)
     for recipe in RECIPES:
         if arguments.model and recipe.name not in arguments.model:
             continue
-        outputs = outputs_of(recipe)
-        features = design(columns(recipe.window, outputs), recipe.inputs, outputs)
-        fitted = Fitted(recipe, pauses, features, raw, arguments.folds, arguments.seed)
+        features, *copies = blocks(recipe, pauses, arguments.cache)
+        fitted = Fitted(recipe, pauses, features, raw, arguments.folds, arguments.seed, copies)
         path = arguments.out / f"{recipe.name}.json"
         path.write_text(json.dumps(document(fitted, pauses, arguments.data, arguments.seed), indent=1) + "\n")
-        print(f"{path}: threshold {fitted.threshold:.2f}, slope {fitted.slope:.3f}, {features.shape[1]} features")
+        print(f"{path}: anchor {fitted.anchor:.2f}, slope {fitted.slope:.3f}, {features.shape[1]} features")
+
+
+def blocks(
+    recipe: Recipe, pauses: Sequence[Pause], cache: Path, *, split: str = "train", voices: Sequence[Pause] = ()
+) -> list[Features]:
+    """Features of the recordings as they are, then of their copies; each of shape (n, d).
+
+    Args:
+        recipe: what the head sees.
+        pauses: n of them, all of ``split``.
+        cache: folder for what the encoder gave.
+        split: for the names of the cached files.
+        voices: whose recordings are mixed in as babble; ``pauses`` where there are none.
+    """
+    outputs = outputs_of(recipe)
+    return [
+        design(
+            _columns(pauses, kind, recipe.window, outputs, cache, split=split, voices=voices), recipe.inputs, outputs
+        )
+        for kind in ("plain", *recipe.copies)
+    ]
+
+
+def raw_logits(pauses: Sequence[Pause], cache: Path, *, split: str = "train") -> Floats:
+    """smart-turn's own logits from the edited graph, shape (n,)."""
+    columns = _columns(pauses, "plain", graph.FULL_WINDOW, ALL_OUTPUTS, cache, split=split)
+    return np.asarray(columns["logit"], dtype=np.float64)
+
+
+def _columns(
+    pauses: Sequence[Pause],
+    kind: str,
+    window: float,
+    outputs: tuple[str, ...],
+    cache: Path,
+    *,
+    split: str,
+    voices: Sequence[Pause] = (),
+) -> Columns:
+    snapshot: Snapshot = telephone if kind == "phone" else plain
+    if kind == "mild":
+        snapshot = Noisy(babble(voices or pauses))
+    seed = 0 if kind == "plain" else COPY_SEED
+    return extract(pauses, snapshot, seed=seed, window=window, outputs=outputs, cache=cache, name=f"{split}-{kind}")
 
 
 if __name__ == "__main__":

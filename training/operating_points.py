@@ -3,6 +3,7 @@
 ::
 
     eot tune ../shared/audio/turns.jsonl --split test --language en --curve step --budget cutoff=0.05 \\
+        --no-head --no-check \\
         --model eot-open-1,eot-open-1-fast,eot-open-1-fast-6s,eot-open-1-fast-4s -o CALIBRATION
     python -m training.operating_points CALIBRATION
 """

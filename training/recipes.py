@@ -14,6 +14,11 @@ def _over(layer: int, *edges: int) -> tuple[HeadInput, ...]:
     return tuple(HeadInput(graph.HIDDEN[layer - 1], a, b) for a, b in pairwise(edges))
 
 
+def _within(window: float, edges: tuple[int, ...]) -> tuple[int, ...]:
+    """``edges``, of which the last is where a window of ``window`` seconds ends."""
+    return (*edges[:-1], round(window * graph.FRAMES_PER_SECOND))
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One model."""
@@ -32,6 +37,10 @@ class Recipe:
     """Weight of the source that is spontaneous, :data:`SPONTANEOUS`, against what its size gives it."""
     teacher_share: float
     """Share of smart-turn's own probability in the target. The rest is the label."""
+    source_penalty: float
+    """Of each source's own bias, which is dropped after the fit; see :func:`training.logistic.fit`."""
+    copies: tuple[str, ...] = ("phone", "mild")
+    """Fitted along with the recordings: "phone", in the telephone band; "mild", with mild noise and another level."""
 
 
 SPONTANEOUS = "alphanumeric"
@@ -44,21 +53,29 @@ RECIPES = (
     Recipe(
         name="eot-open-1",
         window=8.0,
-        inputs=(*_over(2, *FINE), *_over(3, *COARSE), *_over(4, *COARSE), HeadInput(graph.EMBEDDING)),
+        inputs=(
+            *_over(1, *COARSE),
+            *_over(2, *FINE),
+            *_over(3, *COARSE),
+            *_over(4, *COARSE),
+            HeadInput(graph.EMBEDDING),
+        ),
         penalty=2.0,
         raw_share=0.3,
         emphasis=2.0,
         teacher_share=0.0,
+        source_penalty=0.01,
     ),
     *(
         Recipe(
             name="eot-open-1-fast" + suffix,
             window=window,
-            inputs=_over(2, 0, 5, 10, 35, 110, round(window * graph.FRAMES_PER_SECOND)),
-            penalty=0.5,
+            inputs=(*_over(1, *_within(window, COARSE)), *_over(2, *_within(window, FINE))),
+            penalty=1.0,
             raw_share=0.0,
             emphasis=1.0,
-            teacher_share=0.3,
+            teacher_share=0.2,
+            source_penalty=0.003,
         )
         for suffix, window in (("", 8.0), ("-6s", 6.0), ("-4s", 4.0))
     ),

@@ -3,6 +3,7 @@
 Every pause of the ``test`` split (and of ``calls.jsonl``) is scored 0.2 s into its silence, with the turn's audio and
 nothing after it, by the models as users load them. Prints Markdown: AUC, cutoffs at 300 and 600 ms, latency at 5 % and
 10 % with raw counts, and 95 % intervals by cluster bootstrap (by speaker; by recording in sets of fewer than five).
+Then, for each set, how many ends are found and how many holds are fired at with each model's default threshold.
 """
 
 from __future__ import annotations
@@ -112,6 +113,14 @@ def version_of(model: str) -> str:
     return hashlib.sha256(head.read_bytes()).hexdigest() if head.is_file() else str(graph.REVISION)
 
 
+def at_default(model: str, pauses: Sequence[Pause], score: Floats) -> str:
+    """Ends found, of how many, and holds fired at, of how many, as cells of a table."""
+    spec = resolve_model(BASELINE if model == EDITED else model)
+    fired = score >= spec.default_threshold
+    end = np.array([pause.is_end for pause in pauses])
+    return " | ".join(f"{int(fired[which].sum())} of {int(which.sum())}" for which in (end, ~end))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -122,9 +131,11 @@ def main() -> None:
     arguments.cache.mkdir(parents=True, exist_ok=True)
     models = [m for m in MODELS if not arguments.model or m in arguments.model or m == BASELINE]
     pauses = [pause for pause in read(arguments.data) if pause.split == "test"]
+    defaults: list[str] = []
     for name, band, members in sets(pauses):
         chosen = [pauses[index] for index in members]
         columns = {m: scores(m, chosen, band, arguments.cache, version_of(m)) for m in models}
+        defaults += [f"| {name} | {m} | {at_default(m, chosen, column)} |" for m, column in columns.items()]
         elapsed = np.array([pause.start - pause.speech_start for pause in chosen])
         columns[ELAPSED] = elapsed / (elapsed.max() + 1e-9)
         columns[SILENCE] = np.zeros(len(chosen))
@@ -141,6 +152,7 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|")
         for result in results.values():
             print(line(result, baseline), flush=True)
+    print("\n| set | model | ends found | holds fired at |\n|---|---|---|---|", *defaults, sep="\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:
 from eot_core.models import graph, smart_turn  # noqa: E402
 from eot_core.models.eot_open_head import HeadInput, read_head  # noqa: E402
 from training.data import Pause, read  # noqa: E402
-from training.fit import Fitted, by_speaker, design, document, threshold_for  # noqa: E402
+from training.fit import DEFAULT_THRESHOLD, Fitted, by_speaker, design, document  # noqa: E402
 from training.logistic import calibrate, fit  # noqa: E402
 from training.recipes import RECIPES, Recipe  # noqa: E402
 
@@ -53,14 +53,6 @@ def test_speakers_are_never_on_both_sides() -> None:
         assert not set(speakers[inside]) & set(speakers[~inside])
 
 
-def test_the_threshold_finds_nine_ends_of_ten() -> None:
-    pauses = _pauses(200)
-    probability = np.where([pause.is_end for pause in pauses], np.linspace(0.01, 1.0, 200), 0.9)
-    threshold = threshold_for(pauses, probability)
-    found = np.mean([p >= threshold for pause, p in zip(pauses, probability, strict=True) if pause.is_end])
-    assert 0.90 <= found < 0.92
-
-
 def test_the_file_gives_what_was_fitted(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     pauses = _pauses(120)
@@ -76,6 +68,7 @@ def test_the_file_gives_what_was_fitted(tmp_path: Path) -> None:
         raw_share=0.3,
         emphasis=1.0,
         teacher_share=0.1,
+        source_penalty=0.01,
     )
     from training.features import stretches
 
@@ -104,9 +97,11 @@ def test_every_recipe_has_its_head() -> None:
         raw = (HeadInput(graph.LOGIT),) if recipe.raw_share else ()
         assert head.inputs == (*recipe.inputs, *raw)
         assert head.window == recipe.window
-        shares = (recipe.penalty, recipe.raw_share, recipe.teacher_share, recipe.emphasis)
-        kept = tuple(head.provenance[name] for name in ("penalty", "raw_share", "teacher_share", "emphasis"))
-        assert kept == shares
+        for name in ("penalty", "raw_share", "teacher_share", "emphasis", "source_penalty"):
+            assert head.provenance[name] == getattr(recipe, name)
+        assert head.provenance["copies"] == list(recipe.copies)
+        assert head.default_threshold == DEFAULT_THRESHOLD
+        assert set(head.thresholds.values()) == {DEFAULT_THRESHOLD}
 
 
 def test_reading_turns_and_calls(tmp_path: Path) -> None:
