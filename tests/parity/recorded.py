@@ -38,8 +38,8 @@ class Compared:
     curve: str
     framework: str
     kind: str
-    """"compared"; or why it is not: "not heard" by the live VAD, or part of "another turn", since a pause before it
-    ended the turn."""
+    """"compared"; or why it is not: "not heard" by the live VAD, "heard elsewhere", where that hears speech end at
+    another moment than the label says, or part of "another turn", since a pause before it ended the turn."""
     duration: float
     """Seconds of the pause, as labelled."""
     simulated: float
@@ -68,11 +68,6 @@ class Compared:
     def agrees(self) -> bool:
         """Whether both end the turn, within one window of the VAD of each other, or neither does."""
         return self.difference is None or abs(self.difference) <= WINDOW
-
-    @property
-    def is_moved(self) -> bool:
-        """Whether the live VAD hears the end of speech elsewhere than the label says."""
-        return abs(self.moved) > _SAME
 
     def __str__(self) -> str:
         live = "goes on" if self.live is None else f"{self.live:.3f} s"
@@ -131,16 +126,17 @@ def _pauses(
         if turns and turns[0] < pause.ended_at:
             found.append(Compared(*made, "another turn", *figures))
             continue
+        moved = pause.ended_at - span.start
         # The frame in which the VAD becomes certain may be a little later than the window in which it does.
         commits = [at - pause.ended_at for at in turns if pause.ended_at <= at < ends[number]]
         found.append(
             Compared(
                 *made,
-                "compared",
+                "compared" if abs(moved) <= _SAME else "heard elsewhere",
                 *figures,
                 live=commits[0] if commits else None,
                 resumed=None if pause.resumed_at is None else pause.resumed_at - pause.ended_at,
-                moved=pause.ended_at - span.start,
+                moved=moved,
             )
         )
     return found

@@ -46,8 +46,8 @@ Pipecat, as their transports send them. The curves: {curves}.
 - **another turn**: an earlier pause of the recording had ended the turn; what follows it is heard as a new one.
 - **not heard**: the pause is too short for the VAD, which is certain after 0.256 s, so that the detector is not asked
   and the turn goes on. The simulator has it scored, and ends no turn in it either, since no delay is below 0.3 s.
-- **heard elsewhere**: the end of speech of the live VAD is more than 1 ms from the label. {moved} Delays count from the
-  VAD's.
+- **heard elsewhere**: the live VAD hears speech end more than 1 ms from the label{moved}: another pause, and other
+  audio, than the simulator was given.
 - A turn can end in a call after the user has spoken on, until the VAD is sure of that (64 ms and what is left of a
   frame). {late} It counts as going on in `eot bench`, as in eot-bench.
 - What is left is the model's time: a score that is asked for at the end of the wait ends the turn when it comes, and
@@ -57,7 +57,9 @@ They agree because both hear the same audio. A score depends on the last millise
 a frame, move that of smart-turn by .17 or more in one pause of ten, and that of eot-open-1 by .08. So local models are
 given 0.2 s of a pause, with which thresholds are measured, and later on what has surely come in by then, to the sample;
 and they hear a turn from where the VAD was sure of speech. That needs a VAD that knows what it has heard:
-`adapters.livekit.VAD`, `EOTVADAnalyzer`. With LiveKit's own VAD a model hears up to a frame more.
+`adapters.livekit.VAD`, `EOTVADAnalyzer` (which the processor brings along). LiveKit's own VAD does not say what it has
+heard of the next window: a model hears up to a frame more, and the end of speech seems as much later. So 100 of 110
+comparisons were within 32 ms with frames of 20 ms, and 73 of 110 with those of 50 ms that a room sends.
 """
 
 
@@ -81,7 +83,7 @@ def cells(rows: Sequence[Compared], curve: str, framework: str) -> list[str]:
         f"{apart.max():.1f}" if len(apart) else "-",
         str(sum(row.kind == "another turn" for row in mine)),
         str(sum(row.kind == "not heard" for row in mine)),
-        str(sum(row.is_moved for row in compared)),
+        str(sum(row.kind == "heard elsewhere" for row in mine)),
     ]
 
 
@@ -122,7 +124,7 @@ def summary(rows: Sequence[Compared]) -> str:
 
 def section(rows: Sequence[Compared], *, taken: str, dataset: str, seed: int, model: str, tail: float) -> str:
     """Of the documentation."""
-    moved = [row for row in rows if row.kind == "compared" and row.is_moved]
+    moved = [abs(row.moved) * 1000 for row in rows if row.kind == "heard elsewhere"]
     late = [
         row
         for row in rows
@@ -140,9 +142,7 @@ def section(rows: Sequence[Compared], *, taken: str, dataset: str, seed: int, mo
         livekit=FRAMEWORKS["LiveKit"][1] * 1000,
         pipecat=FRAMEWORKS["Pipecat"][1] * 1000,
         curves="; ".join(f"{curve.name}, {_described(curve.policy)}" for curve in CURVES),
-        moved="It is nowhere here."
-        if not moved
-        else f"It is {max(abs(row.moved) for row in moved) * 1000:.0f} ms at most here.",
+        moved=f" ({max(moved):.0f} ms at most)" if moved else "",
         late=f"That happened in {len(late)} of the comparisons.",
     )
 

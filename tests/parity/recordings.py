@@ -32,7 +32,7 @@ LONGEST = 30.0
 """Seconds; longer recordings are left out."""
 LATENCY = 0.02
 """Seconds that the live model takes; eot-open-1 takes some 15 ms, smart-turn v3.2 some 25."""
-SPARE = 1.6
+SPARE = 1.25
 """Pauses after one that ended a turn belong to another turn, and are not compared: so many times more are taken."""
 SHARED = speech.RECORDINGS / "turns.jsonl"
 """The recordings that are taken where nothing else is said."""

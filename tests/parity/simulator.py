@@ -90,6 +90,7 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.parity.simulator", description=__doc__)
     add_arguments(options)
     options.add_argument("--json", metavar="FILE", type=Path, help="write what came out, for the tests")
+    options.add_argument("--section", metavar="FILE", type=Path, help="write what the documentation has of it")
     given = options.parse_args()
     quiet.down()
     outcome = run(chosen(given))
@@ -100,6 +101,8 @@ def main() -> int:
     if given.json is not None:
         table = [dict(zip(recorded_table.HEAD, line, strict=True)) for line in recorded_table.lines(outcome.rows)]
         given.json.write_text(json.dumps({"table": table, "differences": outcome.differences}))
+    if given.section is not None:
+        given.section.write_text(outcome.section)
     return 1 if outcome.differences else 0
 
 
