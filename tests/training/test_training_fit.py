@@ -37,10 +37,9 @@ ONE = Pause(
     turn="t", source="read", split="train", language="en", speaker="s", audio=Path("x"), channel=0, turn_start=0.0,
     speech_start=0.0, onsets=(0.0,), start=1.0, duration=1.0, is_end=True,
 )  # fmt: skip
-PLAIN = Recipe(
-    "toy",
-    8.0,
-    (HeadInput(graph.EMBEDDING),),
+PLAIN = replace(
+    RECIPES[0],
+    inputs=(HeadInput(graph.EMBEDDING),),
     penalty=1e-3,
     raw_share=0.0,
     emphasis=1.0,
