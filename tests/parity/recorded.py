@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,8 +23,6 @@ FRAMEWORKS: dict[str, tuple[Callable[[Trace], Coroutine[Any, Any, Played]], floa
     "Pipecat": (on_pipecat.play, 0.02),
 }
 """How each plays a call, and the seconds of audio in a frame as its transports send them."""
-_NEAR = 0.3
-"""Seconds that the live VAD may hear the end of speech away from the label for it to be the same pause."""
 _SAME = 0.001
 """Seconds; nearer than this it is where the label says."""
 
@@ -38,8 +36,8 @@ class Compared:
     curve: str
     framework: str
     kind: str
-    """"compared"; or why it is not: "not heard" by the live VAD, "heard elsewhere", where that hears speech end at
-    another moment than the label says, or part of "another turn", since a pause before it ended the turn."""
+    """"compared"; or why it is not: "not heard" by the live VAD, or part of "another turn", since a pause before it
+    ended the turn."""
     duration: float
     """Seconds of the pause, as labelled."""
     simulated: float
@@ -49,7 +47,12 @@ class Compared:
     resumed: float | None = None
     """Seconds from the end of speech until the VAD is certain that the user speaks on; None: never."""
     moved: float = 0.0
-    """Seconds by which the live VAD hears speech end later than the label says."""
+    """Seconds by which the live VAD hears speech end later than the label says. Both sides count from the VAD's."""
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the label is elsewhere."""
+        return abs(self.moved) > _SAME
 
     @property
     def difference(self) -> float | None:
@@ -104,12 +107,18 @@ def _play_all(job: tuple[int, str]) -> list[Compared]:
             return play(trace)
 
         played = virtual_time.run(call)
-        found += _pauses(item, curve, framework, offline[curve.name][item.id], trace.pauses, played)
+        found += _pauses(item, curve, framework, offline[curve.name][item.id], recorded.moved, trace.pauses, played)
     return found
 
 
 def _pauses(
-    item: Item, curve: Curve, framework: str, offline: list[Simulated], heard: tuple[Pause, ...], played: Played
+    item: Item,
+    curve: Curve,
+    framework: str,
+    offline: list[Simulated],
+    moved: Mapping[tuple[str, int], float],
+    heard: tuple[Pause, ...],
+    played: Played,
 ) -> list[Compared]:
     found: list[Compared] = []
     turns = [turn.at for turn in played.turns]
@@ -119,24 +128,23 @@ def _pauses(
         made = (item.id, one.pause.index, curve.name, framework)
         figures = (span.duration, one.decision.delay)
         number = min(range(len(heard)), key=lambda i: abs(heard[i].ended_at - span.start), default=None)
-        if number is None or abs(heard[number].ended_at - span.start) > _NEAR:
+        if number is None or abs(heard[number].ended_at - span.start) > _SAME:
             found.append(Compared(*made, "not heard", *figures))
             continue
         pause = heard[number]
         if turns and turns[0] < pause.ended_at:
             found.append(Compared(*made, "another turn", *figures))
             continue
-        moved = pause.ended_at - span.start
         # The frame in which the VAD becomes certain may be a little later than the window in which it does.
         commits = [at - pause.ended_at for at in turns if pause.ended_at <= at < ends[number]]
         found.append(
             Compared(
                 *made,
-                "compared" if abs(moved) <= _SAME else "heard elsewhere",
+                "compared",
                 *figures,
                 live=commits[0] if commits else None,
                 resumed=None if pause.resumed_at is None else pause.resumed_at - pause.ended_at,
-                moved=moved,
+                moved=moved[item.id, one.pause.index],
             )
         )
     return found

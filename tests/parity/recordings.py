@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from eot_core import EndpointingOptions, ModelSpec, TurnDecision
 from eot_core.cli.audio_file import AudioFileError
 from eot_core.evaluation.dataset import read_dataset
-from eot_core.evaluation.items import Item, Problem
+from eot_core.evaluation.items import Item, Problem, Span
 from eot_core.evaluation.recording import AudioRef
 from eot_core.evaluation.scored import ScoredPause, ScoringOptions
 from eot_core.evaluation.scorers import ModelScorer
@@ -24,12 +25,15 @@ from eot_core.models.base import Model, PcmArray
 from eot_core.models.handle import model_handle
 
 from . import speech
+from .speech import Pause
 from .trace import Said, Trace
 
 TAIL = 2.2
 """Seconds of silence that both sides are given after the recording: turns end in it."""
 LONGEST = 30.0
 """Seconds; longer recordings are left out."""
+_NEAR = 0.3
+"""Seconds that the live VAD may hear the end of speech away from the label for it to be the same pause."""
 LATENCY = 0.02
 """Seconds that the live model takes; eot-open-1 takes some 15 ms, smart-turn v3.2 some 25."""
 SPARE = 1.25
@@ -84,6 +88,9 @@ class Recorded:
     items: list[Item] = field(default_factory=list)
     """With :data:`TAIL` behind the audio; the last span lasts until its end."""
     problems: list[Problem] = field(default_factory=list)
+    moved: dict[tuple[str, int], float] = field(default_factory=dict)
+    """By item and span: seconds by which the live VAD hears speech end later than the label says, for each pause that
+    it hears. The span begins there, so that simulator and live stream count from the same moment."""
 
     def trace(self, item: Item, curve: Curve, spec: ModelSpec, frame: float) -> Trace:
         """The call in which this recording is what the user says, in frames of so many seconds."""
@@ -123,32 +130,53 @@ def choose(dataset: Path, pauses: int, seed: int) -> Recorded:
     found = 0
     while found < pauses and any(queues):
         for queue in queues:
-            if queue and found < pauses and (item := _with_tail(queue.pop(0), taken.problems)) is not None:
+            if queue and found < pauses and (item := _with_tail(queue.pop(0), taken)) is not None:
                 taken.items.append(item)
                 found += len(_scored_spans(item))
     return taken
 
 
-def _with_tail(item: Item, problems: list[Problem]) -> Item | None:
+def _with_tail(item: Item, taken: Recorded) -> Item | None:
+    if item.spans[-1].end - item.turn_start > LONGEST:
+        return None
     try:
         recording = item.audio.open(item.channel)
         try:
-            if recording.duration - item.turn_start > LONGEST:
-                return None
-            pcm = recording.read_16k(item.turn_start, recording.duration)
+            pcm = recording.read_16k(item.turn_start, item.spans[-1].end)
         finally:
             recording.close()
     except AudioFileError as error:
-        problems.append(Problem(item.id, str(error)))
+        taken.problems.append(Problem(item.id, str(error)))
         return None
     pcm = np.concatenate((pcm, speech.silence(TAIL)))
     shift = item.turn_start
     spans = [replace(span, start=span.start - shift, end=span.end - shift) for span in item.spans]
     spans[-1] = replace(spans[-1], end=len(pcm) / speech.RATE)
+    spans = [_as_heard(spans, i, item.id, pcm, taken) for i in range(len(spans))]
     longer = replace(
         item, audio=AudioRef(pcm=pcm, sample_rate=speech.RATE), spans=tuple(spans), turn_start=0.0, channel=None
     )
     return longer if _scored_spans(longer) else None
+
+
+def _as_heard(spans: Sequence[Span], index: int, item: str, pcm: PcmArray, taken: Recorded) -> Span:
+    span = spans[index]
+    heard = [pause.ended_at for pause in _heard(pcm.tobytes())]
+    nearest = min(heard, key=lambda at: abs(at - span.start), default=None)
+    if nearest is None or abs(nearest - span.start) > _NEAR or nearest >= span.end:
+        return span
+    if any(abs(nearest - other.start) < abs(nearest - span.start) for other in spans):
+        return span  # it is another pause that the VAD hears
+    taken.moved[item, index] = nearest - span.start
+    return replace(span, start=nearest)
+
+
+@functools.lru_cache(maxsize=1)
+def _heard(pcm: bytes) -> tuple[Pause, ...]:
+    samples = np.frombuffer(pcm, np.int16)
+    step = speech.RATE // 50
+    frames = [((at + step) / speech.RATE, samples[at : at + step]) for at in range(0, len(samples) - step + 1, step)]
+    return speech.pauses(frames, speech.RATE)
 
 
 def _scored_spans(item: Item) -> list[int]:
