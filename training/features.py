@@ -60,6 +60,56 @@ def telephone(wave: Wave, pause: Pause, rng: np.random.Generator) -> tuple[Wave,
     return augment.telephone(heard), moment, elapsed
 
 
+SHORT_TURN = 1.6
+"""Seconds of speech, at most, of a turn that :func:`shortly` makes."""
+LEAD = 0.7
+"""Seconds of quiet before it, as a running detector has them."""
+
+
+def shortly(wave: Wave, pause: Pause, rng: np.random.Generator) -> tuple[Wave, float, float]:
+    """The pause as if the turn had begun shortly before it: with its last stretch of speech, or in the middle of one.
+
+    What was said is replaced by the recording's own quiet, so that only its length tells that it was there.
+    """
+    length = pause.start - pause.speech_start
+    target = float(rng.uniform(0.3, SHORT_TURN))
+    stretches_of_speech = [onset for onset in pause.onsets if 0.15 < pause.start - onset <= SHORT_TURN]
+    if length <= target:
+        begin = pause.speech_start
+    elif stretches_of_speech and rng.random() < 0.8:
+        begin = float(rng.choice(stretches_of_speech))
+    else:
+        begin = max(pause.speech_start, _softest(wave, pause.start - target))
+    heard = wave[round(begin * RATE) : round((pause.start + MOMENT) * RATE)].copy()
+    fade = min(len(heard), RATE // 100)
+    heard[:fade] *= np.linspace(0.0, 1.0, fade, dtype=np.float32)
+    return np.concatenate([quiet(wave, round(LEAD * RATE)), heard]), MOMENT, pause.start - begin
+
+
+def quiet(wave: Wave, size: int) -> Wave:
+    """The quietest 0.12 s of ``wave``, to and fro, shape (size,)."""
+    power = _power(wave)
+    if len(power) <= 12:
+        return np.zeros(size, dtype=np.float32)
+    at = int(np.convolve(power, np.ones(12), "valid").argmin()) * (RATE // 100)
+    part = wave[at : at + 12 * (RATE // 100)]
+    return np.resize(np.concatenate([part, part[::-1]]), size).astype(np.float32)
+
+
+def _softest(wave: Wave, around: float) -> float:
+    """The moment within 0.15 s of ``around`` in which the sound is softest: between words, if there is a gap."""
+    low, high = max(0, round((around - 0.15) * RATE)), round((around + 0.15) * RATE)
+    power = _power(wave[low:high])
+    return around if not len(power) else (low + int(np.convolve(power, np.ones(3), "same").argmin()) * 160) / RATE
+
+
+def _power(wave: Wave) -> npt.NDArray[np.float32]:
+    """Mean square of each 10 ms."""
+    frame = RATE // 100
+    count = len(wave) // frame
+    return np.asarray((wave[: count * frame].reshape(count, frame) ** 2).mean(axis=1), dtype=np.float32)
+
+
 class Noisy:
     """A copy with mild noise (15-30 dB below the speech; in three of ten copies voices) and another level."""
 

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from eot_core.models import graph, smart_turn
-from eot_core.models.eot_open_head import FORMAT, HeadInput, encode_vector
+from eot_core.models.eot_open_head import FORMAT, SPOKEN, HeadInput, encode_vector
 from training.data import Pause, read
 from training.features import EDGES, Noisy, Snapshot, babble, extract, plain, telephone
 from training.logistic import Features, Floats, Linear, calibrate, fit
-from training.recipes import RECIPES, SPONTANEOUS, Recipe
+from training.recipes import RECIPES, SHORT_FULL, SHORT_NONE, SPONTANEOUS, Recipe
 
 Columns = dict[str, npt.NDArray[np.generic]]
 ALL_OUTPUTS = (*graph.HIDDEN, graph.EMBEDDING, graph.LOGIT)
@@ -191,6 +191,10 @@ def document(fitted: Fitted, pauses: Sequence[Pause], data: Path, seed: int) -> 
     if recipe.raw_share:
         inputs.append({"tensor": graph.LOGIT})
         mean, scale, weights = np.append(mean, 0.0), np.append(scale, 1.0), np.append(weights, recipe.raw_share)
+    if recipe.short_turns:
+        inputs.append({"tensor": SPOKEN, "full": SHORT_FULL, "none": SHORT_NONE})
+        added = recipe.short_turns / fitted.slope
+        mean, scale, weights = np.append(mean, 0.0), np.append(scale, 1.0), np.append(weights, added)
     counts = Counter((p.source, p.language, "ends" if p.is_end else "holds") for p in pauses)
     rows = hashlib.sha256((data / "turns.jsonl").read_bytes()).hexdigest()
     return {
@@ -211,6 +215,7 @@ def document(fitted: Fitted, pauses: Sequence[Pause], data: Path, seed: int) -> 
             "teacher_share": recipe.teacher_share,
             "emphasis": recipe.emphasis,
             "source_penalty": recipe.source_penalty,
+            "short_turns": recipe.short_turns,
             "copies": list(recipe.copies),
             "anchor": fitted.anchor,
             "turns_sha256": rows,

@@ -55,14 +55,14 @@ def scores(model: str, pauses: Sequence[Pause], band: str, cache: Path, version:
     if file.is_file():
         return np.asarray(np.load(file), dtype=np.float64)
     predict = scorer(model)
-    snapshot = features.telephone if band else features.plain
+    snapshot = {"": features.plain, "telephone": features.telephone, "short": features.shortly}[band]
     found = np.zeros(len(pauses))
     known: tuple[Path, int] | None = None
     wave: Wave = np.zeros(0, dtype=np.float32)
     for index, pause in enumerate(pauses):
         if (pause.audio, pause.channel) != known:
             known, wave = (pause.audio, pause.channel), load(pause.audio, pause.channel)
-        heard, _, _ = snapshot(wave, pause, np.random.default_rng(0))
+        heard, _, _ = snapshot(wave, pause, np.random.default_rng([0, index]))
         found[index] = predict(np.clip(np.round(heard * 32767.0), -32768, 32767).astype(np.int16))
     np.save(file, found)
     return found
@@ -75,6 +75,7 @@ def sets(pauses: Sequence[Pause]) -> Iterator[tuple[str, str, list[int]]]:
         yield source, "", members
         if source in ("alphanumeric", "speechocean762"):
             yield f"{source}, telephone band", "telephone", members
+            yield f"{source}, short turns", "short", members
 
 
 def collected(pauses: Sequence[Pause], score: Floats) -> Pauses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,20 @@ import soundfile  # noqa: E402
 
 from training import augment  # noqa: E402
 from training.data import RATE, Pause  # noqa: E402
-from training.features import BABBLE_VOICES, EDGES, Noisy, babble, plain, stretches, telephone  # noqa: E402
+from training.features import (  # noqa: E402
+    BABBLE_VOICES,
+    EDGES,
+    LEAD,
+    MOMENT,
+    SHORT_TURN,
+    Noisy,
+    babble,
+    plain,
+    quiet,
+    shortly,
+    stretches,
+    telephone,
+)
 
 
 def tone(frequency: float, seconds: float = 1.0) -> np.ndarray:
@@ -69,6 +83,42 @@ def test_noise_under_half_silence_goes_by_the_speech() -> None:
     wave = np.concatenate([tone(440), np.zeros(RATE, dtype=np.float32)])
     noise = augment.noisy(wave, 20.0, np.random.default_rng(0)) - wave
     assert 20 * np.log10(level(tone(440)) / level(noise)) == pytest.approx(20.0, abs=0.2)
+
+
+def spoken() -> np.ndarray:
+    """Quiet, 2 s of speech, 0.5 s of quiet, 0.8 s of speech, quiet; shape (n,)."""
+    hush = 1e-3 * np.random.default_rng(0).standard_normal(6 * RATE).astype(np.float32)
+    for begin, end in ((0.7, 2.7), (3.2, 4.0)):
+        hush[round(begin * RATE) : round(end * RATE)] += tone(440, end - begin)
+    return hush
+
+
+def test_a_short_turn_is_the_last_stretch_of_a_longer_one() -> None:
+    last = replace(pause(), turn_start=0.0, onsets=(0.7, 3.2), start=4.0)
+    lengths = set()
+    for n in range(40):
+        heard, moment, elapsed = shortly(spoken(), last, np.random.default_rng([0, n]))
+        assert moment == MOMENT
+        assert 0.15 < elapsed <= SHORT_TURN + 0.15
+        assert len(heard) == pytest.approx((LEAD + elapsed + MOMENT) * RATE, abs=2)
+        assert level(heard[: round((LEAD - 0.02) * RATE)]) < 2e-3  # nothing of what was said before
+        assert level(heard[-round(MOMENT * RATE) :]) < 2e-3
+        np.testing.assert_array_equal(heard[-RATE // 2 :], spoken()[round(3.7 * RATE) : round(4.2 * RATE)])
+        lengths.add(round(elapsed, 2))
+    assert 0.8 in lengths  # begins where speech begins again
+    assert len(lengths) > 3  # and, now and then, elsewhere
+
+
+def test_a_turn_that_is_short_stays_as_it_is() -> None:
+    first = replace(pause(), turn_start=0.0, onsets=(0.7,), speech_start=2.55, start=2.7)
+    heard, _, elapsed = shortly(spoken(), first, np.random.default_rng(1))
+    assert elapsed == pytest.approx(0.15)
+    assert len(heard) == pytest.approx((LEAD + 0.15 + MOMENT) * RATE, abs=2)
+
+
+def test_quiet_is_the_quietest_there_is() -> None:
+    assert level(quiet(spoken(), RATE)) < 1.2e-3
+    np.testing.assert_array_equal(quiet(np.zeros(100, dtype=np.float32), 50), np.zeros(50, dtype=np.float32))
 
 
 def test_a_mild_copy_is_made_again_by_the_same_seed_and_hears_the_same_stretch() -> None:

@@ -45,6 +45,7 @@ PLAIN = replace(
     emphasis=1.0,
     teacher_share=0.0,
     source_penalty=0.0,
+    short_turns=0.0,
     copies=(),
 )
 

@@ -183,5 +183,5 @@ def test_describing_them_loads_nothing_heavy() -> None:
 def test_the_graph_of_eot_open_1_gives_both_the_layers_and_the_logit() -> None:
     head = packaged_head("eot-open-1")
     assert graph.LOGIT in head.tensors
-    assert head.inputs[-1].tensor == graph.LOGIT
+    assert head.inputs[-2].tensor == graph.LOGIT
     assert graph.LOGIT not in packaged_head("eot-open-1-fast").tensors

@@ -16,11 +16,11 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 from eot_core.models import graph, smart_turn  # noqa: E402
-from eot_core.models.eot_open_head import HeadInput, read_head  # noqa: E402
+from eot_core.models.eot_open_head import SPOKEN, HeadInput, read_head  # noqa: E402
 from training.data import Pause, read  # noqa: E402
 from training.fit import DEFAULT_THRESHOLD, Fitted, by_speaker, design, document  # noqa: E402
 from training.logistic import calibrate, fit  # noqa: E402
-from training.recipes import RECIPES, Recipe  # noqa: E402
+from training.recipes import RECIPES, SHORT_FULL, SHORT_NONE, Recipe  # noqa: E402
 
 
 def _pauses(count: int) -> list[Pause]:
@@ -69,6 +69,7 @@ def test_the_file_gives_what_was_fitted(tmp_path: Path) -> None:
         emphasis=1.0,
         teacher_share=0.1,
         source_penalty=0.01,
+        short_turns=2.0,
     )
     from training.features import stretches
 
@@ -86,7 +87,9 @@ def test_the_file_gives_what_was_fitted(tmp_path: Path) -> None:
             graph.LOGIT: np.array([raw[n]], dtype=np.float32),
         }
         # The fit saw means rounded to float16.
-        assert head.probability(outputs) == pytest.approx(1 / (1 + np.exp(-logits[n])), abs=5e-3)
+        for spoken, added in ((0.3, 2.0), (0.9, 1.0), (4.0, 0.0)):
+            expected = 1 / (1 + np.exp(-(logits[n] + added)))
+            assert head.probability({**outputs, SPOKEN: np.float32(spoken)}) == pytest.approx(expected, abs=5e-3)
 
 
 def test_every_recipe_has_its_head() -> None:
@@ -95,9 +98,9 @@ def test_every_recipe_has_its_head() -> None:
     for recipe in RECIPES:
         head = packaged_head(recipe.name)
         raw = (HeadInput(graph.LOGIT),) if recipe.raw_share else ()
-        assert head.inputs == (*recipe.inputs, *raw)
+        assert head.inputs == (*recipe.inputs, *raw, HeadInput(SPOKEN, full=SHORT_FULL, none=SHORT_NONE))
         assert head.window == recipe.window
-        for name in ("penalty", "raw_share", "teacher_share", "emphasis", "source_penalty"):
+        for name in ("penalty", "raw_share", "teacher_share", "emphasis", "source_penalty", "short_turns"):
             assert head.provenance[name] == getattr(recipe, name)
         assert head.provenance["copies"] == list(recipe.copies)
         assert head.default_threshold == DEFAULT_THRESHOLD
