@@ -17,7 +17,7 @@ from livekit.agents import Agent, AgentServer, AgentSession, JobContext, TurnHan
 from adapters.livekit import VAD, TurnDetector
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
-MODEL = os.environ.get("EOT_MODEL") or "turn-detector-v1-mini"  # or "smart-turn-v3.2"; both run on this machine
+MODEL = os.environ.get("EOT_MODEL") or "turn-detector-v1-mini"  # or "eot-open-1"; both run on this machine
 LANGUAGE = os.environ.get("EOT_LANGUAGE") or "en"
 TRANSCRIPT = os.environ.get("EOT_TRANSCRIPT")  # a file with what is said, a line for each stretch of speech
 LINES = Path(TRANSCRIPT).read_text(encoding="utf-8").splitlines() if TRANSCRIPT else []

@@ -11,7 +11,7 @@ In place of LiveKit's own detector::
     )
 
 ``TurnDetector()`` runs v1-mini in the job's process, or LiveKit Inference where LiveKit's own would (and falls back to
-v1-mini). ``TurnDetector(model="smart-turn-v3.2")`` runs another model. LiveKit's endpointing delays hold as they are:
+v1-mini). ``TurnDetector(model="eot-open-1")`` runs another model. LiveKit's endpointing delays hold as they are:
 0.3 and 2.5 s unless ``turn_handling["endpointing"]`` says otherwise. To load models once for all jobs of a worker, see
 :mod:`adapters.livekit.plugin`.
 """

@@ -111,7 +111,7 @@ async def replay_pipecat(
 
     Args:
         audio_path: the recording; None: the bundled one.
-        model: full name of the model, or the path of an ONNX file; None: smart-turn v3.2, which needs no network.
+        model: full name of the model, or the path of an ONNX file; None: the default local model.
         language: BCP-47 tag of the speech; None: English.
         transcript: a UTF-8 file with what is said, a line for each stretch of speech; None: not known.
         gateway: through which the detector's cloud model is reached; None: the model runs in this process.

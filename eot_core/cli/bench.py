@@ -18,7 +18,7 @@ EXIT_OK: Final = 0
 EXIT_PARTLY: Final = 1
 """There are figures, but a model is missing in them."""
 EXIT_FAILED: Final = 2
-DEFAULT_MODELS: Final = "smart-turn-v3.2,vad,elapsed"
+DEFAULT_MODELS: Final = "eot-open-1,smart-turn-v3.2,vad,elapsed"
 
 
 def add_parser(subparsers: Any) -> None:

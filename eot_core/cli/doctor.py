@@ -101,8 +101,10 @@ def _models() -> Iterator[str]:
     found = available_models()
     for spec in found:
         yield f"  {spec.name:<24} {spec.license}, {spec.window:g} s, from {spec.provider}"
-    if not found:
-        yield "  smart-turn-v3.2          not installed: pip install 'eot-adapters[pipecat]'"
+    names = {spec.name for spec in found}
+    for name, extra in (("eot-open-1", "open"), ("smart-turn-v3.2", "pipecat")):
+        if name not in names:
+            yield f"  {name:<24} not installed: pip install 'eot-adapters[{extra}]'"
     if _v1_mini_installed():
         yield "  turn-detector-v1-mini    LiveKit Model License, 1.2 s: inside LiveKit Agents only"
     else:

@@ -69,6 +69,7 @@ def test_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     assert doctor.run(None, out=out) == 1  # type: ignore[arg-type]
     text = out.getvalue()
+    assert "eot-open-1               not installed: pip install 'eot-adapters[open]'" in text
     assert "smart-turn-v3.2          not installed: pip install 'eot-adapters[pipecat]'" in text
     assert "turn-detector-v1-mini    not installed" in text
     assert "chosen on LiveKit Agents:  none" in text
