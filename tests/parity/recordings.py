@@ -36,7 +36,7 @@ _NEAR = 0.3
 """Seconds that the live VAD may hear the end of speech away from the label for it to be the same pause."""
 LATENCY = 0.02
 """Seconds that the live model takes; eot-open-1 takes some 15 ms, smart-turn v3.2 some 25."""
-SPARE = 1.25
+SPARE = 1.55
 """Pauses after one that ended a turn belong to another turn, and are not compared: so many times more are taken."""
 SHARED = speech.RECORDINGS / "turns.jsonl"
 """The recordings that are taken where nothing else is said."""
