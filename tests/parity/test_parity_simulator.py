@@ -56,7 +56,7 @@ def test_recorded_pauses(tmp_path: Path) -> None:
     pytest.importorskip("soundfile", reason="the recordings are FLAC and Opus")
     if not recordings.SHARED.is_file():
         pytest.skip("no recorded speech next to the checkout")
-    check(compared(recordings.SHARED, 16, tmp_path / "found.json"), 20)
+    check(compared(recordings.SHARED, 24, tmp_path / "found.json"), 20)
 
 
 @pytest.mark.timeout(600)
