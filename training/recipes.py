@@ -73,7 +73,7 @@ RECIPES = (
         emphasis=2.0,
         teacher_share=0.0,
         source_penalty=0.01,
-        short_turns=2.5,
+        short_turns=2.0,
     ),
     *(
         Recipe(
