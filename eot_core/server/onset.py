@@ -1,4 +1,4 @@
-"""Where speech begins in a session's audio, for models that score turns: nobody tells a gateway."""
+"""Where speech begins and pauses in a session's audio, for models that score turns: nobody tells a gateway."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..models.base import PcmArray
+from ..models.base import SAMPLE_RATE, PcmArray
 from ..vad.events import SpeechStarted
 from ..vad.hysteresis import WINDOW_SAMPLES, Hysteresis
 from ..vad.options import VADOptions
 from .network import CONTEXT_SAMPLES, Floats, SpeechNetwork
+
+_CHANGES = 32
+"""How many changes between speech and silence are kept. There is one a window at most, so they reach back a second at
+least: as long as a request may wait while its session hears on."""
 
 
 class OnsetFinder:
@@ -27,6 +31,8 @@ class OnsetFinder:
     32 ms later, the scores of 28 pauses in recorded speech moved by .0030 (median), .034 (mean) and .21 (95th
     percentile) with smart-turn-v3.2, and by .0051, .0071 and .019 with eot-open-1. Any other cut does the same
     (10 ms: .0023, .023 and .069; .0029, .0062 and .022).
+
+    Speech ends with its last window, from which the client's adapters count a pause too (:meth:`quiet_since`).
     """
 
     def __init__(self, network: SpeechNetwork, options: VADOptions | None = None) -> None:
@@ -43,11 +49,26 @@ class OnsetFinder:
         self._lock = threading.Lock()
         self.onsets: deque[int] = deque(maxlen=256)
         """Positions of what was found, oldest first; for one thread to take from. Eight seconds hold 26 at most."""
+        self._quiet: int | None = None
+        self._changes: tuple[tuple[int, int | None], ...] = ()  # replaced as a whole: others read without the lock
 
     @property
     def next(self) -> int:
         """Position of the audio that is to be heard next. What was found before it is in ``onsets``."""
         return self._next
+
+    def quiet_since(self, position: int) -> int | None:
+        """Where the pause began that there was at ``position``, whatever was heard since. Any thread may ask.
+
+        A window that sounds like speech ends a pause only where speech is sure to go on, as on the client's side; in
+        speech, the first silent window begins one.
+
+        Returns:
+            The end of the last window of speech. None in speech, before any, and where so much was not heard yet.
+        """
+        if position - self._next >= WINDOW_SAMPLES:
+            return None
+        return next((since for known_at, since in reversed(self._changes) if known_at <= position), None)
 
     def hear(self, pcm: PcmArray, start: int) -> None:
         """Go on; some 80 us for each window (32 ms) that was not heard before.
@@ -69,17 +90,28 @@ class OnsetFinder:
             self._hysteresis.reset()
             self._context[:] = 0.0
             self._state[:] = 0.0
-            self._next = -(-start // WINDOW_SAMPLES) * WINDOW_SAMPLES
+            again = -(-start // WINDOW_SAMPLES) * WINDOW_SAMPLES
+            self._change(again, None)
+            self._next = again
         at = self._next - start
         count = max(0, len(pcm) - at) // WINDOW_SAMPLES
         windows = pcm[at : at + count * WINDOW_SAMPLES].reshape(count, WINDOW_SAMPLES)
         return np.divide(windows, 32_768.0, dtype=np.float32)
 
     def _count(self, probability: float) -> None:
-        end = self._next + WINDOW_SAMPLES
-        if any(isinstance(event, SpeechStarted) for event in self._hysteresis.update(probability)):
-            self.onsets.append(end)  # before `next`, which others read without the lock
+        end, hysteresis = self._next + WINDOW_SAMPLES, self._hysteresis
+        spoke = hysteresis.speaking
+        if any(isinstance(event, SpeechStarted) for event in hysteresis.update(probability)):
+            self.onsets.append(end)  # this and the change before `next`, which others read without the lock
+        if spoke or hysteresis.speaking:
+            silent = round(hysteresis._silence_in_a_row * SAMPLE_RATE)
+            self._change(end, end - silent if silent else None)
         self._next = end
+
+    def _change(self, known_at: int, quiet: int | None) -> None:
+        if quiet != self._quiet:
+            self._quiet = quiet
+            self._changes = (*self._changes[1 - _CHANGES :], (known_at, quiet))
 
 
 def hear_together(pieces: Iterable[tuple[OnsetFinder, PcmArray, int]]) -> None:

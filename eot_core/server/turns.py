@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ..endpointing import ASKED_LATER, FIRST_HEARS
 from ..models.base import SAMPLE_RATE, ModelSpec, PcmArray
 from ..transports.scheduler import InferenceScheduler, Job, JobDone, JobFailed, default_scheduler
-from ..turn_audio import MIN_KEPT, TurnAudio
+from ..turn_audio import TurnAudio
 from ..vad.hysteresis import WINDOW_SAMPLES
 from .catch_up import CatchUp, submit
 from .network import SpeechNetwork
@@ -22,9 +24,21 @@ CATCH_UP = 0.5
 """Seconds of audio after which the VAD hears on, though nobody asks. So a request has about half a second to be
 searched, which takes 1 ms; the eight that are kept would take 20."""
 
+RESCORED_AT = 0.2
+"""Pauses are scored again at multiples of so many seconds, where the policy is one that this package has fitted
+(:mod:`eot_core.evaluation.simulation`)."""
+_BEFORE, _AFTER = 0.07, 0.015
+"""Seconds by which the audio of such a request may end before or after that moment: a frame of up to 50 ms is on its
+way, or came early; the client's timer was late."""
+
 
 class _HeardAudio(TurnAudio):
     """Audio whose onset becomes known afterwards."""
+
+    @property
+    def kept(self) -> float:
+        """Seconds that are kept."""
+        return self._window.capacity / SAMPLE_RATE
 
     def since(self, position: int) -> tuple[PcmArray, int]:
         """What is kept from ``position`` on, and where that begins."""
@@ -43,6 +57,8 @@ class _Turn:
     begins: int
     """Position of the end of the turn before."""
     onset: int | None = None
+    scored_pause: int | None = None
+    """Where the pause began that was scored last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +70,20 @@ class Excerpt:
     earliest: float | None
     """Capture time of the oldest chunk in it: Unix seconds of the client's clock."""
     latest: float | None
-    """The same of the newest."""
+    """The same of the newest that had come in by then, whether the model sees it or not."""
 
 
 class TurnListener:
     """One session's audio. Its methods are called on the event loop's thread and return at once.
 
     A model that scores turns was trained on windows that begin a little before the onset of speech
-    (:attr:`ModelSpec.pre_speech`). On the client's side a framework's VAD tells of it; here :class:`OnsetFinder` does,
-    on the scheduler's threads: half a second at a time with :class:`CatchUp`, and what is left when a request comes
-    before the onset is known. For a model with a rolling window there is none of this.
+    (:attr:`ModelSpec.pre_speech`), and its threshold was measured with windows that end a little after the speech
+    (:data:`~eot_core.endpointing.FIRST_HEARS`). On the client's side a framework's VAD tells of both; here
+    :class:`OnsetFinder` does, on the scheduler's threads: half a second at a time with :class:`CatchUp`, and what is
+    left when a request comes. For a model with a rolling window there is none of this.
+
+    So the model hears 0.2 s of a pause at its first request, and at each one after it what it hears locally then
+    (:func:`_heard_again`). A request that comes in speech, or in a pause that is older than the turn, sees everything.
     """
 
     def __init__(
@@ -77,13 +97,14 @@ class TurnListener:
         """
         Args:
             model: what will be asked.
-            network: of the VAD that finds the onset; None: such a model sees everything since the last turn.
+            network: of the VAD that finds the onset and the pauses; None: such a model sees everything since the last
+                turn.
             catch_up: of all sessions; None: the session's own.
             scheduler: where to search; None takes the one of this process.
         """
         self._model = model
         self._audio = _HeardAudio(model.window)
-        self._timeline = Timeline(max(MIN_KEPT, model.window))
+        self._timeline = Timeline(self._audio.kept)
         self._finder = OnsetFinder(network) if network is not None and model.pre_speech is not None else None
         self._turn = self._turn_before = _Turn(0)
         self._scheduler = default_scheduler() if scheduler is None else scheduler
@@ -129,14 +150,19 @@ class TurnListener:
             request_id: for :meth:`cancel`.
             timeout: seconds that the request has.
             on_done: gets the excerpt, or why there is none ("overloaded", "expired", "model_hung"); at once where the
-                onset need not be searched for, else later on the event loop.
+                VAD has heard enough, else later on the event loop.
         """
-        finder, end = self._finder, self._timeline.written
-        unheard = 0 if finder is None else end - finder.next  # before its onsets are taken: it may be hearing on
+        finder, end, latest = self._finder, self._timeline.written, self._timeline.latest
+        if finder is None:
+            pcm = self._audio.snapshot(self._model)
+            on_done(Excerpt(pcm, self._timeline.captured_at(end - len(pcm)), latest))
+            return
+        unheard = end - finder.next  # before its onsets are taken: it may be hearing on
         self._take_onsets()
-        latest, turn, pcm = self._timeline.latest, self._turn, self._audio.snapshot(self._model)
-        if finder is None or turn.onset is not None or len(pcm) == 0 or unheard < WINDOW_SAMPLES:
-            on_done(self._excerpt(pcm, end, latest))
+        turn, (kept, start) = self._turn, self._audio.since(0)
+        known = unheard < WINDOW_SAMPLES or (self._model.hears_all and turn.onset is not None)
+        if known or len(kept) == 0:
+            on_done(self._excerpt(kept, start, latest, turn, finder))
             return
 
         def done(result: JobDone | JobFailed) -> None:
@@ -148,7 +174,7 @@ class TurnListener:
             if isinstance(result, JobFailed):
                 self._complain(result)
             self._take_onsets()
-            on_done(self._excerpt(self._from_onset(pcm, end, turn), end, latest))
+            on_done(self._excerpt(kept, start, latest, turn, finder))
 
         # A millisecond's work goes before the predictions that came with it: only then its own can wait in the queue.
         deadline = self._scheduler.now() + timeout / 2
@@ -167,15 +193,26 @@ class TurnListener:
         for request_id in list(self._preparing):
             self.cancel(request_id)
 
-    def _excerpt(self, pcm: PcmArray, end: int, latest: float | None) -> Excerpt:
-        return Excerpt(pcm, self._timeline.captured_at(end - len(pcm)), latest)
-
-    def _from_onset(self, pcm: PcmArray, end: int, turn: _Turn) -> PcmArray:
+    def _excerpt(self, kept: PcmArray, start: int, latest: float | None, turn: _Turn, finder: OnsetFinder) -> Excerpt:
+        """The turn's part of what was kept from ``start`` on when the request came."""
         assert self._model.pre_speech is not None
-        if turn.onset is None or turn.onset > end:
-            return pcm
-        wanted = end - turn.onset + round(self._model.pre_speech * SAMPLE_RATE)
-        return pcm[max(0, len(pcm) - wanted) :]
+        end = start + len(kept)
+        until = self._until(end, turn, finder)
+        anchor = turn.begins if turn.onset is None or turn.onset > end else turn.onset
+        since = max(
+            start, anchor - round(self._model.pre_speech * SAMPLE_RATE), until - round(self._model.window * SAMPLE_RATE)
+        )
+        return Excerpt(kept[since - start : until - start], self._timeline.captured_at(since), latest)
+
+    def _until(self, end: int, turn: _Turn, finder: OnsetFinder) -> int:
+        """How far the model hears, of audio that ends at ``end``."""
+        quiet = None if self._model.hears_all else finder.quiet_since(end)
+        if quiet is None or quiet <= turn.begins or end - quiet <= FIRST_HEARS * SAMPLE_RATE:
+            return end
+        # Nobody says which request is the first of a pause and which scores it again: the order does.
+        hears = _heard_again((end - quiet) / SAMPLE_RATE) if quiet == turn.scored_pause else FIRST_HEARS
+        turn.scored_pause = quiet
+        return min(end, quiet + round(hears * SAMPLE_RATE))
 
     # -- the onset ----------------------------------------------------------------------------------------------------
 
@@ -184,7 +221,7 @@ class TurnListener:
             position = self._finder.onsets.popleft()
             turn = self._turn if position > self._turn.begins else self._turn_before
             if turn.onset is None and position > turn.begins:
-                turn.onset = self._timeline.boundary(position)
+                turn.onset = position
                 if turn is self._turn:
                     self._audio.speech_started_at(turn.onset)
 
@@ -210,8 +247,24 @@ class TurnListener:
         if not self._complained:
             self._complained = True
             logger.warning(
-                "the onset of speech cannot be searched for: %s sees everything since the last turn (said once for "
-                "each session)",
+                "speech cannot be searched for: %s sees everything since the last turn (said once for each session)",
                 self._model.name,
                 exc_info=failure.error,
             )
+
+
+def _heard_again(silence: float) -> float:
+    """Seconds of a pause that the model hears when it scores it again.
+
+    Locally that follows from the moment for which the request was meant. Here it is known only how much audio had come
+    by then: a part of a frame less, and a few milliseconds move a score. Near a multiple of :data:`RESCORED_AT` it was
+    meant for that; the first of them comes before the VAD is certain, so a request near it is the pause's first again.
+
+    Args:
+        silence: seconds of it that there are.
+    """
+    times = math.floor((silence + _BEFORE) / RESCORED_AT)
+    meant = times * RESCORED_AT
+    if times > 1 and silence > meant + _AFTER:
+        meant = silence
+    return max(FIRST_HEARS, meant - ASKED_LATER)
