@@ -1,9 +1,9 @@
-"""When the audio of a session was captured, by the client's clock, and where its chunks met."""
+"""When the audio of a session was captured, by the client's clock."""
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 
 from ..models.base import SAMPLE_RATE
 
@@ -52,9 +52,3 @@ class Timeline:
         """Capture time of the chunk that holds this sample; None beyond the reach, and where there is no audio."""
         entry = bisect_right(self._starts, position) - 1
         return self._times[entry] if entry >= 0 else None
-
-    def boundary(self, position: int) -> int:
-        """Where the chunk ends that holds the sample before ``position``: whoever hears chunk by chunk knows of a
-        position only then."""
-        entry = bisect_left(self._starts, position)
-        return self._starts[entry] if entry < len(self._starts) else self._written

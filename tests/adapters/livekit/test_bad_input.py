@@ -20,7 +20,7 @@ from eot_core import FallbackOptions
         ({"version": 1}, TypeError, "version must be str or None, got int"),
         ({"version": "v1"}, ValueError, "needs LIVEKIT_API_KEY and LIVEKIT_API_SECRET"),
         ({"version": "v1", "model": "smart-turn-v3.2"}, ValueError, "name different models"),
-        ({"model": "v3-mini"}, ValueError, "model 'v3-mini' is unknown: choose one of smart-turn-v3.2"),
+        ({"model": "v3-mini"}, ValueError, "model 'v3-mini' is unknown: choose one of eot-open-1"),
         ({"model": "v3-mini"}, ValueError, "; or turn-detector-v1-mini"),
         ({"model": 3}, TypeError, "model must be a name, a path or a ModelSpec, got int"),
         ({"model": "/nowhere/model.onnx"}, ValueError, "/nowhere/model.onnx"),

@@ -90,8 +90,7 @@ def test_the_example_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "threshold=0.5" not in done.stdout  # smart-turn's
-    assert "threshold=0." in done.stdout
+    assert "threshold=0.50" in done.stdout
     assert "bot:  You said: (" in done.stdout
 
 

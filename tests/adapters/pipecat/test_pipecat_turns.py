@@ -29,6 +29,7 @@ from adapters.pipecat import TurnDetectorUserTurnStopStrategy
 from eot_core import TurnDetector
 from eot_core.clock import ManualClock
 from eot_core.events import DecisionReason
+from eot_core.turn_audio import SURE_AFTER
 
 
 def make(clock: ManualClock, script: Script | None = None, **options: Any) -> TurnDetectorUserTurnStopStrategy:
@@ -149,7 +150,9 @@ async def test_the_next_turn_does_not_hear_the_one_before() -> None:
             await call.utter()
             await call.advance(0.2)
             await call.until(lambda turn=turn: len(call.turns) == turn)
-        assert [len(pcm) for pcm in script.seen] == [4800, 4800]  # 0.2 s before the onset, and 0.1 s of speech
+        # 0.2 s before the VAD was sure of the onset, the rest of its start_secs since then, and 0.1 s of speech.
+        heard = round((0.2 + (0.2 - SURE_AFTER) + 0.1) * 16_000)
+        assert [len(pcm) for pcm in script.seen] == [heard, heard]
 
 
 class _Mute(BaseUserMuteStrategy):

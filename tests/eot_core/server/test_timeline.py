@@ -1,4 +1,4 @@
-"""Which audio was captured when, and where its chunks met."""
+"""Which audio was captured when."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from eot_core.server.timeline import Timeline
 
 def test_nothing_yet() -> None:
     timeline = Timeline(1.0)
-    assert (timeline.written, timeline.latest, timeline.captured_at(0), timeline.boundary(0)) == (0, None, None, 0)
+    assert (timeline.written, timeline.latest, timeline.captured_at(0)) == (0, None, None)
 
 
 def test_far_beyond_its_reach_it_knows_nothing() -> None:
@@ -33,16 +33,6 @@ def test_the_oldest_is_right_to_5_ms_and_the_newest_exactly(sizes: list[int], wa
     captured_at = timeline.captured_at(first)
     assert captured_at is not None
     assert first / 16000 - max(sizes) / 16000 - 0.005 <= captured_at <= first / 16000
-
-
-@given(st.lists(st.integers(80, 1000), min_size=1, max_size=30), st.data())
-def test_a_boundary_is_where_the_chunk_ends(sizes: list[int], data: st.DataObject) -> None:
-    timeline, ends = Timeline(10.0), [0]
-    for size in sizes:
-        timeline.add(size, 0.0)
-        ends.append(ends[-1] + size)
-    position = data.draw(st.integers(0, ends[-1]))
-    assert timeline.boundary(position) == min(end for end in ends if end >= position)
 
 
 def test_memory_has_a_bound() -> None:
