@@ -94,13 +94,13 @@ def encoder_graph(head: Head) -> bytes:
     )  # fmt: skip
 
     def make() -> bytes:
-        return graph.edited(weights.read_bytes(), outputs=head.tensors, window=head.window)
+        return graph.edited(weights.read_bytes(), outputs=head.tensors, window=head.window, newest=head.newest)
 
     return cached_graph(_cache_file(head), make)
 
 
 def _cache_file(head: Head) -> Path:
-    identity = json.dumps([head.encoder_sha256, graph.REVISION, head.window, head.tensors])
+    identity = json.dumps([head.encoder_sha256, graph.REVISION, head.window, head.tensors, head.newest])
     return cache_file(f"smart-turn-v3.2-{head.window:g}s", identity)
 
 

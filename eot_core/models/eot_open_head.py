@@ -87,6 +87,14 @@ class Head:
         """What the encoder must give, each once."""
         return tuple(dict.fromkeys(item.tensor for item in self.inputs if item.tensor != SPOKEN))
 
+    @property
+    def newest(self) -> int | None:
+        """How many of the newest frames of its last layer are enough; None where it sees what is behind the layers."""
+        if not set(self.tensors) <= set(graph.HIDDEN):
+            return None
+        last = max(self.tensors, key=graph.HIDDEN.index)
+        return max(item.oldest for item in self.inputs if item.tensor == last)
+
     def features(self, outputs: Mapping[str, npt.NDArray[np.float32]]) -> Vector:
         """What the head sees, shape (n,), from the encoder's tensors for one item, without the batch axis, and
         :data:`SPOKEN`."""

@@ -8,7 +8,8 @@ are untouched; what changes is what is computed, and in which precision:
   the time of the graph as shipped); the other places cost accuracy and gain nothing, the products themselves stay int8.
 - Gelu, written out as five nodes, becomes one.
 - A shorter window keeps the newest frames and their positions, and drops the oldest.
-- The outputs asked for decide which layers are left.
+- The outputs asked for decide which layers are left, and how many of the newest frames the last of them works out:
+  each frame looks at all frames of the layer before, and at none of its own.
 """
 
 from __future__ import annotations
@@ -49,13 +50,15 @@ _TAIL = frozenset(
 )
 
 
-def edited(weights: bytes, *, outputs: Sequence[str], window: float = FULL_WINDOW) -> bytes:
+def edited(weights: bytes, *, outputs: Sequence[str], window: float = FULL_WINDOW, newest: int | None = None) -> bytes:
     """The graph of smart-turn v3.2, edited.
 
     Args:
         weights: smart-turn-v3.2-cpu.onnx; the caller has checked its sha256.
         outputs: tensors to give, of :data:`HIDDEN`, :data:`EMBEDDING` and :data:`LOGIT`; what they do not need is cut.
         window: seconds of audio, more than 0, at most 8, in steps of 20 ms.
+        newest: so many frames of the last layer are enough, and its tensor then has only these; None: all. Where
+            something behind the layers is asked for, it needs them all.
 
     Raises:
         ModelNotInstalledError: the ``onnx`` package is missing.
@@ -68,6 +71,11 @@ def edited(weights: bytes, *, outputs: Sequence[str], window: float = FULL_WINDO
     unknown = [name for name in outputs if name not in (*HIDDEN, EMBEDDING, LOGIT)]
     if unknown or not outputs:
         raise ValueError(f"outputs must be some of HIDDEN, EMBEDDING and LOGIT, got {list(outputs)!r}")
+    if newest is not None:
+        if not set(outputs) <= set(HIDDEN):
+            raise ValueError(f"newest must be None where outputs has more than layers, got {newest!r}")
+        if not 0 < newest <= frames:
+            raise ValueError(f"newest must be from 1 to {frames} frames, got {newest!r}")
     try:
         import onnx
     except ImportError as error:
@@ -82,6 +90,8 @@ def edited(weights: bytes, *, outputs: Sequence[str], window: float = FULL_WINDO
         _shorten(graph, frames)
         _take_out_quantizing(graph, {*_products(graph), *_softmax_inputs(graph), *_TAIL})
         _fuse_gelu(graph)
+        if newest is not None and newest < frames:
+            _only_newest(graph, max(HIDDEN.index(name) for name in outputs), newest)
         _cut(graph, outputs)
         return bytes(model.SerializeToString())
     except Exception as error:  # whatever onnx and protobuf raise on a graph of another form
@@ -158,6 +168,63 @@ def _fuse_gelu(graph: onnx.GraphProto) -> None:
         graph.node.insert(list(graph.node).index(last), fused)
         for node in chain:
             graph.node.remove(node)
+
+
+def _only_newest(graph: onnx.GraphProto, layer: int, frames: int) -> None:
+    """Let a layer, the last that is left, ask for its newest frames only: queries, what is added to, and two shapes."""
+    from onnx import helper, numpy_helper
+
+    producers = {name: node for node in graph.node for name in node.output}
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+
+    def only(kind: str, name: str) -> onnx.NodeProto:
+        (found,) = (node for node in users[name] if node.op_type == kind)
+        return found
+
+    def constant(name: str, value: int) -> str:
+        graph.initializer.append(numpy_helper.from_array(np.array([value], dtype=np.int64), name))
+        return name
+
+    first, last, along = constant("newest_from", -frames), constant("newest_to", 2**31 - 1), constant("newest_axis", 1)
+    count = constant("newest_frames", frames)
+
+    def add(before: onnx.NodeProto, node: onnx.NodeProto) -> str:
+        graph.node.insert(list(graph.node).index(before), node)
+        output: str = node.output[0]
+        return output
+
+    def cut_off(name: str, output: str) -> onnx.NodeProto:
+        return helper.make_node("Slice", [name, first, last, along], [output])
+
+    def shortened(reshape: onnx.NodeProto, output: str) -> None:
+        shape = producers[reshape.input[1]]
+        parts = [count if part == _FRAMES else part for part in shape.input]
+        if shape.op_type != "Concat" or list(shape.input) == parts:
+            raise ValueError(f"{reshape.name} does not fold {_FRAMES} frames")
+        reshape.input[1] = add(reshape, helper.make_node("Concat", parts, [output], axis=0))
+
+    # The queries: sliced as int8, so that the product stays one of int8.
+    bias = f"inner.encoder.layers.{layer}.self_attn.q_proj.bias"
+    (biased,) = users[bias]
+    product = producers[next(name for name in biased.input if name != bias)]
+    to_float = producers[product.input[0]]
+    newest = add(product, cut_off(to_float.input[0], "newest_queries_int8"))
+    dequantized = helper.make_node("DequantizeLinear", [newest, *to_float.input[1:]], ["newest_queries"])
+    product.input[0] = add(product, dequantized)
+    shortened(only("Reshape", biased.output[0]), "newest_queries_shape")
+    # What attention gives is folded back, and added to what came into the layer.
+    out_bias = f"inner.encoder.layers.{layer}.self_attn.out_proj.bias"
+    (out,) = users[out_bias]
+    projected = producers[next(name for name in out.input if name != out_bias)]
+    folded = projected.input[0].removesuffix(_DEQUANTIZED)
+    shortened(producers[folded], "newest_attention_shape")
+    (summed,) = users[out.output[0]]
+    for index, name in enumerate(summed.input):
+        if name != out.output[0]:
+            summed.input[index] = add(summed, cut_off(name, "newest_of_the_layer_before"))
 
 
 def _cut(graph: onnx.GraphProto, outputs: Sequence[str]) -> None:

@@ -98,6 +98,30 @@ def test_a_shorter_window_gives_fewer_frames(weights: bytes, window: float, fram
     assert np.asarray(hidden).shape == (1, frames, 384)
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+@pytest.mark.parametrize(("window", "newest"), [(8.0, 110), (4.0, 1), (2.0, 100)])
+def test_the_newest_frames_of_the_last_layer_are_the_same_alone(
+    weights: bytes, layers: int, window: float, newest: int
+) -> None:
+    names = graph.HIDDEN[:layers]
+    whole = shared_session(graph.edited(weights, outputs=names, window=window))
+    part = shared_session(graph.edited(weights, outputs=names, window=window, newest=newest))
+    features = _clips()[1][:, :, -round(100 * window) :]
+    expected = whole.run(list(names), {graph.INPUT: features})
+    found = part.run(list(names), {graph.INPUT: features})
+    np.testing.assert_array_equal(found[-1], expected[-1][:, -newest:])
+    for before, after in zip(expected[:-1], found[:-1], strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "newest"), [((graph.HIDDEN[1],), 0), ((graph.HIDDEN[1],), 201), ((graph.HIDDEN[3], graph.LOGIT), 100)]
+)
+def test_frames_that_cannot_be_left_out(weights: bytes, outputs: tuple[str, ...], newest: int) -> None:
+    with pytest.raises(ValueError, match="newest must be"):
+        graph.edited(weights, outputs=outputs, window=4.0, newest=newest)
+
+
 def test_a_cut_graph_is_smaller(weights: bytes) -> None:
     assert len(graph.edited(weights, outputs=(graph.HIDDEN[1],))) < 0.65 * len(weights)
 

@@ -190,3 +190,17 @@ def test_a_ramp_without_sense_is_refused(tmp_path: Path, full: Any, none: Any) -
     raw["encoder"]["inputs"] = [{"tensor": SPOKEN, "full": full, "none": none}]
     with pytest.raises(ModelError, match=r"encoder\.inputs"):
         read_head(_write(tmp_path / "h.json", raw), encoder_sha256=ENCODER)
+
+
+def test_how_many_frames_of_the_last_layer_it_needs(tmp_path: Path) -> None:
+    raw = _raw()
+    head = read_head(_write(tmp_path / "h.json", raw), encoder_sha256=ENCODER)
+    assert head.newest is None  # what is behind the layers needs them all
+    raw["encoder"]["inputs"] = [
+        {"tensor": graph.HIDDEN[0], "newest": 0, "oldest": 200},
+        {"tensor": graph.HIDDEN[1], "newest": 5, "oldest": 10},
+        {"tensor": SPOKEN, "full": 0.5, "none": 1.5},
+    ]
+    for key in ("mean", "scale", "weights"):
+        raw[key] = encode_vector(np.ones(SIZE))
+    assert read_head(_write(tmp_path / "h.json", raw), encoder_sha256=ENCODER).newest == 10
