@@ -39,6 +39,10 @@ from .turn_audio import TurnAudio
 _PERMANENT = ("http_401", "http_403", "http_404", "invalid_", "protocol_", "tls_")
 """Reasons that another try does not cure."""
 
+_MOST_DOUBLINGS = 64
+"""Of the wait between two tries. Doubled without end, it is no float after 1024 of them, which an interval of 0 reaches
+within seconds."""
+
 
 @dataclass(slots=True)
 class _Pending:
@@ -437,8 +441,6 @@ class DetectorSession:
         return effects
 
     def _cloud_failed(self, now: float, reason: str, *, retryable: bool) -> list[Effect]:
-        if self._closed or not (self._cloud_open or self._retry_at is not None):
-            return []
         effects: list[Effect] = [CloseTransport(Route.CLOUD)] if self._cloud_open else []
         self._cloud_open = self._cloud_ready = False
         self._retry_at = None
@@ -449,7 +451,7 @@ class DetectorSession:
         if retryable and self._retries_left > 0:
             used = self._options.fallback.retries - self._retries_left
             self._retries_left -= 1
-            self._retry_at = now + self._options.fallback.retry_interval * 2**used
+            self._retry_at = now + self._options.fallback.retry_interval * 2.0 ** min(used, _MOST_DOUBLINGS)
         else:
             effects += self._leave_cloud(now, reason)
         return effects + self._answer_locally(now, reason)

@@ -265,6 +265,29 @@ class TestRetries:
         assert d.events == [FallbackOccurred("cloud-model", "local-model", "connect_error")]
         assert d.opened.count(Route.CLOUD) == 3
 
+    @pytest.mark.parametrize("interval", [0.0, 1e-300])
+    def test_however_many_there_are(self, interval: float) -> None:
+        """Doubled 1024 times, the wait is no float any more."""
+        d = Driver(cloud=True, fallback=FallbackOptions(retries=1100, retry_interval=interval))
+        for _ in range(1100):
+            d.failed("connect_error")
+            deadline = d.session.next_deadline()
+            assert deadline is not None
+            assert d.now <= deadline < math.inf
+            d.pass_time(deadline - d.now)
+        assert d.opened.count(Route.CLOUD) == 1101
+        d.failed("connect_error")
+        assert d.session.is_fallback
+
+    def test_a_request_between_two_tries_waits_where_no_local_model_may_answer(self) -> None:
+        d = connected(no_local=True, fallback=FallbackOptions(enabled=False, retries=1, retry_interval=0.2))
+        d.failed("connection_closed_1011")
+        request = d.predict()
+        assert not d.started
+        d.pass_time(0.2)
+        assert d.started == [(Route.CLOUD, request)]
+        assert d.wire == [("audio", 16_000, 1e9 + 100.0), ("start", request)]
+
     @pytest.mark.parametrize("reason", ["http_401", "http_403", "http_404", "invalid_thresholds", "tls_error"])
     def test_what_another_try_does_not_cure(self, reason: str) -> None:
         d = Driver(cloud=True, fallback=self.options())
