@@ -15,33 +15,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .effects import (
-    CloseTransport,
-    Effect,
-    FlushTurn,
-    Notify,
-    OpenTransport,
-    Resolve,
-    Route,
-    SendAudio,
-    StartInference,
-    StopInference,
-    Warn,
-)
+from .answers import answered, probability_of, unanswered
+from .effects import Effect, FlushTurn, Notify, Resolve, Route, SendAudio, StartInference, StopInference
 from .endpointing import ASKED_LATER, FIRST_HEARS, EndpointingOptions
-from .events import BackchannelOpportunity, FallbackOccurred, Outcome, Prediction
+from .events import BackchannelOpportunity, Outcome, Prediction
 from .models.base import PcmArray
+from .routes import Routes
 from .settings import Answered, SessionOptions, StreamSettings
 from .thresholds import Overrides, Thresholds, is_usable
 from .transports.base import Answer, Calibration, InferenceRequest
 from .turn_audio import TurnAudio
-
-_PERMANENT = ("http_401", "http_403", "http_404", "invalid_", "protocol_", "tls_")
-"""Reasons that another try does not cure."""
-
-_MOST_DOUBLINGS = 64
-"""Of the wait between two tries. Doubled without end, it is no float after 1024 of them, which an interval of 0 reaches
-within seconds."""
 
 
 @dataclass(slots=True)
@@ -65,17 +48,10 @@ class DetectorSession:
         self._settings = StreamSettings(options, thresholds)
         self._session_id = session_id
         self._count = 0
-        self._route: Route | None = Route.CLOUD if options.cloud_model is not None else Route.LOCAL
+        self._routes = Routes(options)
         self._answered: Answered | None = None  # who gave the answer that thresholds are asked for
-        self._cloud_open = False  # a cloud transport is there, connecting or connected
-        self._cloud_ready = False
-        self._local_open = False
-        self._retries_left = options.fallback.retries
-        self._retry_at: float | None = None
-        self._failed_at: float | None = None
         self._pending: _Pending | None = None
         self._audio = TurnAudio(options.local.window if options.local else 0.0)
-        self._warned: set[str] = set()
         self._opened = False
         self._closed = False
 
@@ -84,17 +60,17 @@ class DetectorSession:
     @property
     def model(self) -> str:
         """Full name of the active model; that of the model chosen at first when none is left."""
-        return self._options.model_name(self._route)
+        return self._routes.model
 
     @property
     def route(self) -> Route | None:
         """The active route; None when the cloud is gone and no local model may take over."""
-        return self._route
+        return self._routes.active
 
     @property
     def is_fallback(self) -> bool:
         """Whether the session runs on another model than the one chosen at first."""
-        return self._options.cloud_model is not None and self._route is not Route.CLOUD
+        return self._routes.is_fallback
 
     @property
     def closed(self) -> bool:
@@ -149,7 +125,7 @@ class DetectorSession:
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` must be called at the latest."""
-        times = [self._retry_at] if self._retry_at is not None else []
+        times = [] if (retry_at := self._routes.cloud.retry_at) is None else [retry_at]
         if (pending := self._pending) is not None:
             times.append(pending.cloud_deadline if self._may_leave_cloud(pending) else pending.request.deadline)
         return min(times, default=None)
@@ -161,12 +137,7 @@ class DetectorSession:
         if self._opened or self._closed:
             return []
         self._opened = True
-        effects: list[Effect] = []
-        if self._route is Route.CLOUD:
-            effects += self._open_cloud()
-        if self._has_local():
-            effects += self._open_local()
-        return effects
+        return self._routes.open()
 
     def push_audio(self, pcm: PcmArray, sample_rate: int, captured_at: float) -> list[Effect]:
         """Audio as it is captured: int16 mono of any length; ``captured_at`` is wall-clock time."""
@@ -195,20 +166,15 @@ class DetectorSession:
         pcm = self._audio.snapshot(self._options.local, hears=hears)
         if len(pcm) == 0:
             return [*effects, self._resolve_default(request_id, "no_audio")]
-        if self._route is None:
+        if self._routes.active is None:
             return [*effects, self._resolve_default(request_id, "cloud_unavailable")]
         timeout = self._options.prediction_timeout
         deadline = now + timeout
-        reserve = min(self._options.fallback.reserve, timeout / 2) if self._has_local() else 0.0
+        reserve = min(self._options.fallback.reserve, timeout / 2) if self._routes.has_local else 0.0
         request = InferenceRequest(request_id=request_id, pcm=pcm, created_at=now, deadline=deadline)
         self._pending = _Pending(request, None, now, deadline - reserve)
-        if self._route is Route.LOCAL:
-            effects += self._start(Route.LOCAL, now)
-        elif self._cloud_open:
-            effects += self._start(Route.CLOUD, now)
-        elif self._has_local():  # between two tries
-            effects += self._start(Route.LOCAL, now)
-        return effects
+        route = self._routes.usable
+        return effects if route is None else effects + self._start(route, now)
 
     def cancel(self, *, speech: float | None = None) -> list[Effect]:
         """The user speaks (again): drop the request in flight. The first time in a turn marks the turn's onset.
@@ -227,16 +193,12 @@ class DetectorSession:
         """Whoever waits has lost patience: the same as the deadline, now."""
         if (pending := self._pending) is None:
             return []
-        on_cloud = pending.route is not Route.LOCAL and self._route is Route.CLOUD
+        on_cloud = pending.route is not Route.LOCAL and self._routes.active is Route.CLOUD
         effects = self._settle(Outcome.DEFAULT, "timeout")
-        if on_cloud and self._has_local():
+        if on_cloud and self._routes.has_local:
             effects += self._cloud_failed(now, "timeout", retryable=False)
-        elif on_cloud:  # the connection is kept: the next request may be luckier
-            effects += self._warn_once(
-                "timeout",
-                f"the cloud turn detector {self._options.model_name(Route.CLOUD)} did not answer in time and "
-                "local_fallback is off: such turns end on the delays",
-            )
+        elif on_cloud:
+            effects += self._routes.cloud_was_late()
         return effects
 
     def flush(self, now: float, reason: str | None = None) -> list[Effect]:
@@ -246,9 +208,9 @@ class DetectorSession:
         if self._closed:
             return effects
         effects += self._send(self._audio.drain())
-        if self._audio.turn_ended() and self._cloud_open:
+        if self._audio.turn_ended() and self._routes.cloud.is_open:
             effects.append(FlushTurn())
-        return effects + self._maybe_recover(now)
+        return effects + self._routes.turn_ended(now)
 
     def close(self) -> list[Effect]:
         """The end. Idempotent."""
@@ -256,14 +218,7 @@ class DetectorSession:
             return []
         effects = self._settle(Outcome.CANCELLED, "closed")
         self._closed = True
-        self._retry_at = None
-        if self._cloud_open:
-            effects.append(CloseTransport(Route.CLOUD))
-            self._cloud_open = self._cloud_ready = False
-        if self._local_open:
-            effects.append(CloseTransport(Route.LOCAL))
-            self._local_open = False
-        return effects
+        return [*effects, *self._routes.close_cloud(), *self._routes.close_local()]
 
     def update_overrides(self, overrides: Overrides | None) -> None:
         """Other thresholds, on the scale of the model chosen at first; a fallback before or after changes nothing.
@@ -281,16 +236,13 @@ class DetectorSession:
 
     def on_ready(self, now: float, route: Route, calibration: Calibration | None) -> list[Effect]:
         """A transport can answer."""
-        if self._closed or route is not Route.CLOUD or not self._cloud_open:
+        if self._closed or route is not Route.CLOUD or not self._routes.cloud.is_open:
             return []
         if calibration is not None:
             if not is_usable(calibration):
                 return self._cloud_failed(now, "invalid_thresholds", retryable=False)
             self._settings.calibrate(calibration)
-        self._cloud_ready = True
-        if self._route is not Route.CLOUD and self._audio.awaiting_speech:
-            return self._return_to_cloud()
-        return []
+        return self._routes.cloud_connected(between_turns=self._audio.awaiting_speech)
 
     def on_answer(self, now: float, route: Route, request_id: str, answer: Answer) -> list[Effect]:
         """A model answered. Stale, unknown and duplicate answers are ignored."""
@@ -300,30 +252,22 @@ class DetectorSession:
         if now >= pending.request.deadline:
             return self.tick(now)
         head = self._settings.head(route)
-        probability = answer.probability if head is None else answer.by_head.get(head, math.nan)
-        if not _is_probability(probability):
-            if route is Route.CLOUD:
-                return self._cloud_failed(now, "invalid_probability", retryable=False)
-            return self._local_failed("invalid_probability")
+        probability = probability_of(answer, head)
+        if probability is None:
+            return self.on_request_failed(now, route, request_id, "invalid_probability")
         self._answered = Answered(route, head)
         if route is Route.CLOUD:
-            self._retries_left = self._options.fallback.retries
+            self._routes.cloud.proved()
         self._pending = None
-        backchannel = answer.backchannel_probability if self._settings.thresholds(route).offers_backchannels else None
-        if backchannel is not None and not _is_probability(backchannel):
-            backchannel = None
-        prediction = Prediction(
-            probability=float(probability),
-            outcome=Outcome.ANSWERED,
-            reason=None,
+        prediction = answered(
+            pending.request,
+            answer,
+            probability,
+            route=route,
             model=self._options.model_name(route, head),
-            source="cloud" if route is Route.CLOUD else "local",
-            request_id=request_id,
-            backchannel_probability=None if backchannel is None else float(backchannel),
-            queue_time=_seconds(answer.queue_time) + pending.started_at - pending.request.created_at,
-            network_time=_seconds(answer.network_time),
-            inference_time=_seconds(answer.inference_time),
-            detection_delay=now - pending.request.created_at,
+            started_at=pending.started_at,
+            now=now,
+            backchannels=self._settings.thresholds(route).offers_backchannels,
         )
         return [Resolve(request_id, prediction), *self._backchannel(prediction)]
 
@@ -339,11 +283,8 @@ class DetectorSession:
     def on_failed(self, now: float, route: Route, reason: str, *, retryable: bool) -> list[Effect]:
         """A transport is dead."""
         if route is Route.CLOUD:
-            return self._cloud_failed(now, reason, retryable=retryable) if self._cloud_open else []
-        if not self._local_open:
-            return []
-        self._local_open = False
-        effects: list[Effect] = [CloseTransport(Route.LOCAL)]
+            return self._cloud_failed(now, reason, retryable=retryable) if self._routes.cloud.is_open else []
+        effects = self._routes.close_local()
         if self._pending is not None and self._pending.route is Route.LOCAL:
             effects += self._local_failed(reason)
         return effects
@@ -356,10 +297,11 @@ class DetectorSession:
                 effects += self.time_out(now)
             elif self._may_leave_cloud(pending) and now >= pending.cloud_deadline:
                 effects += self._cloud_failed(now, "timeout", retryable=False)
-        if self._retry_at is not None and now >= self._retry_at and not self._closed:
-            self._retry_at = None
-            effects += self._open_cloud()
-            effects += self._replay(now)
+        if (retry_at := self._routes.cloud.retry_at) is not None and now >= retry_at:
+            effects += self._routes.open_cloud()
+            effects += self._send(self._audio.turn())  # a new connection knows nothing of the turn
+            if self._pending is not None and self._pending.route is None:
+                effects += self._start(Route.CLOUD, now)
         return effects
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -367,33 +309,24 @@ class DetectorSession:
     @property
     def _judged(self) -> Answered | Route | None:
         """Whose figures thresholds are asked for: who gave the last answer, or will give the next."""
-        return self._answered or self._route
+        return self._answered or self._routes.active
 
     @property
     def _judged_route(self) -> Route | None:
-        return self._answered.route if self._answered is not None else self._route
-
-    def _has_local(self) -> bool:
-        return self._options.local is not None and (self._options.cloud_model is None or self._options.fallback.enabled)
+        return self._answered.route if self._answered is not None else self._routes.active
 
     def _may_leave_cloud(self, pending: _Pending) -> bool:
-        return pending.route is not Route.LOCAL and self._route is Route.CLOUD and self._has_local()
+        return pending.route is not Route.LOCAL and self._routes.active is Route.CLOUD and self._routes.has_local
 
     def _send(self, pcm: PcmArray) -> list[Effect]:
-        return [SendAudio(pcm, self._audio.captured_at)] if len(pcm) and self._cloud_open else []
+        return [SendAudio(pcm, self._audio.captured_at)] if len(pcm) and self._routes.cloud.is_open else []
 
     def _start(self, route: Route, now: float) -> list[Effect]:
         assert self._pending is not None
         self._pending.route = route
         self._pending.started_at = now
-        opening = self._open_local() if route is Route.LOCAL else []
+        opening = self._routes.open_local() if route is Route.LOCAL else []
         return [*opening, StartInference(route, self._pending.request)]
-
-    def _open_local(self) -> list[Effect]:
-        if self._local_open:
-            return []
-        self._local_open = True
-        return [OpenTransport(Route.LOCAL)]
 
     def _settle(self, outcome: Outcome, reason: str) -> list[Effect]:
         """Resolve the request in flight, if there is one, without an answer."""
@@ -401,7 +334,7 @@ class DetectorSession:
             return []
         self._pending = None
         effects: list[Effect] = []
-        if pending.route is Route.LOCAL or (pending.route is Route.CLOUD and self._cloud_open):
+        if pending.route is Route.LOCAL or (pending.route is Route.CLOUD and self._routes.cloud.is_open):
             effects.append(StopInference(pending.route, pending.request.request_id))
         return [*effects, self._resolution(pending.request.request_id, outcome, reason)]
 
@@ -409,128 +342,37 @@ class DetectorSession:
         return self._resolution(request_id, Outcome.DEFAULT, reason)
 
     def _resolution(self, request_id: str, outcome: Outcome, reason: str) -> Resolve:
-        probability = 1.0 if outcome is Outcome.DEFAULT else 0.0
-        return Resolve(request_id, Prediction(probability, outcome, reason, self.model, "default", request_id))
-
-    def _warn_once(self, key: str, message: str) -> list[Effect]:
-        if key in self._warned:
-            return []
-        self._warned.add(key)
-        return [Warn(message)]
+        return Resolve(request_id, unanswered(request_id, outcome, reason, model=self.model))
 
     def _local_failed(self, reason: str) -> list[Effect]:
         """The local model did not answer this request. The next one tries it again."""
         assert self._pending is not None
         effects: list[Effect] = [self._resolve_default(self._pending.request.request_id, reason)]
         self._pending = None
-        return effects + self._warn_once(
-            "local",
-            f"the local turn detector {self._options.model_name(Route.LOCAL)} failed ({reason}); this turn ends on the "
-            "delays, the next one tries again",
-        )
-
-    def _open_cloud(self) -> list[Effect]:
-        self._cloud_open, self._cloud_ready = True, False
-        return [OpenTransport(Route.CLOUD)]
-
-    def _replay(self, now: float) -> list[Effect]:
-        """What a new connection must know of the turn: its audio, and the request that waits."""
-        effects = self._send(self._audio.turn())
-        if self._pending is not None and self._pending.route is None:
-            effects += self._start(Route.CLOUD, now)
-        return effects
+        return effects + self._routes.local_did_not_answer(reason)
 
     def _cloud_failed(self, now: float, reason: str, *, retryable: bool) -> list[Effect]:
-        effects: list[Effect] = [CloseTransport(Route.CLOUD)] if self._cloud_open else []
-        self._cloud_open = self._cloud_ready = False
-        self._retry_at = None
-        if self._route is not Route.CLOUD:  # a try to come back failed; the local model goes on
-            self._failed_at = now
-            return effects
-        retryable = retryable and not reason.startswith(_PERMANENT)
-        if retryable and self._retries_left > 0:
-            used = self._options.fallback.retries - self._retries_left
-            self._retries_left -= 1
-            self._retry_at = now + self._options.fallback.retry_interval * 2.0 ** min(used, _MOST_DOUBLINGS)
-        else:
-            effects += self._leave_cloud(now, reason)
-        return effects + self._answer_locally(now, reason)
-
-    def _leave_cloud(self, now: float, reason: str) -> list[Effect]:
-        cloud = self._options.model_name(Route.CLOUD)
-        self._failed_at = now
-        if not self._has_local():
-            self._route = None
-            return [
-                Notify(FallbackOccurred(cloud, None, reason)),
-                *self._warn_once(
-                    "cloud",
-                    f"the cloud turn detector {cloud} failed ({reason}) and local_fallback is off: turns end on the "
-                    "delays for the rest of this stream",
-                ),
-            ]
-        self._route = Route.LOCAL
-        local = self._options.model_name(Route.LOCAL)
-        return [
-            Notify(FallbackOccurred(cloud, local, reason)),
-            *self._warn_once(
-                "cloud", f"the cloud turn detector {cloud} failed ({reason}); {local} takes over for this stream"
-            ),
-        ]
-
-    def _answer_locally(self, now: float, reason: str) -> list[Effect]:
-        """The request in flight, after the cloud failed."""
+        """The connection is over, and the local model may have to answer the request in flight."""
+        effects = self._routes.cloud_failed(now, reason, retryable=retryable)
         if (pending := self._pending) is None or pending.route is Route.LOCAL:
-            return []
-        if self._has_local() and now < pending.request.deadline:
-            return self._start(Route.LOCAL, now)
-        if self._route is None:
+            return effects
+        if self._routes.has_local and now < pending.request.deadline:
+            return effects + self._start(Route.LOCAL, now)
+        if self._routes.active is None:
             self._pending = None
-            return [self._resolve_default(pending.request.request_id, reason)]
+            return [*effects, self._resolve_default(pending.request.request_id, reason)]
         pending.route = None  # waits for the next try, until its deadline
-        return []
-
-    def _maybe_recover(self, now: float) -> list[Effect]:
-        """At the end of a turn: back to the cloud, or a try at it."""
-        after = self._options.fallback.recover_after
-        if not self.is_fallback or after is None:
-            return []
-        if self._cloud_ready:
-            return self._return_to_cloud()
-        if not self._cloud_open and self._failed_at is not None and now >= self._failed_at + after:
-            return self._open_cloud()
-        return []
-
-    def _return_to_cloud(self) -> list[Effect]:
-        left = self._options.model_name(self._route) if self._route is not None else self.model
-        self._route = Route.CLOUD
-        self._retries_left = self._options.fallback.retries
-        self._warned.discard("cloud")
-        return [Notify(FallbackOccurred(left, self.model, "recovered", recovered=True))]
+        return effects
 
     def _backchannel(self, prediction: Prediction) -> list[Effect]:
-        threshold = self.backchannel_threshold(None)
-        if prediction.backchannel_probability is None or threshold is None:
+        probability, threshold = prediction.backchannel_probability, self.backchannel_threshold(None)
+        if probability is None or threshold is None or probability < threshold:
             return []
-        if prediction.backchannel_probability < threshold:
-            return []
-        return [
-            Notify(
-                BackchannelOpportunity(
-                    probability=prediction.backchannel_probability,
-                    threshold=threshold,
-                    end_of_turn_probability=prediction.probability,
-                    end_of_turn_threshold=self.threshold(None),
-                    language=self._settings.language,
-                )
-            )
-        ]
-
-
-def _is_probability(value: float) -> bool:
-    return math.isfinite(value) and 0.0 <= value <= 1.0
-
-
-def _seconds(value: float) -> float:
-    """A duration that a far end may have got wrong."""
-    return value if math.isfinite(value) and value > 0 else 0.0
+        opportunity = BackchannelOpportunity(
+            probability=probability,
+            threshold=threshold,
+            end_of_turn_probability=prediction.probability,
+            end_of_turn_threshold=self.threshold(None),
+            language=self._settings.language,
+        )
+        return [Notify(opportunity)]
