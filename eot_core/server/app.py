@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import os
@@ -32,6 +31,7 @@ from .limits import GatewayLimits
 from .loading import load_model, load_vad, served_model
 from .network import SileroSteps
 from .pages import Metrics, health, refusal, url_of
+from .places import Places
 from .session import GatewaySession
 
 logger = logging.getLogger(__name__)
@@ -93,9 +93,7 @@ class Gateway:
         self._clock = clock
         self._wall = wall_clock
         self._sessions: set[GatewaySession] = set()
-        self._places = 0
-        self._vacant = asyncio.Event()
-        self._draining = False
+        self._places = Places(self.limits.max_sessions)
         self._lag = LagWatch(self.counts.loop_lag)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
@@ -119,7 +117,7 @@ class Gateway:
             raise RuntimeError("the gateway was started already")
         if self._clock is None:
             self._clock = LoopClock(asyncio.get_running_loop())
-        self._draining = False
+        self._places.reopen()
         if self._custom_transport is None:
             await load_model(self.model)
         if self._network is not None and not await load_vad(self._network, self.model):
@@ -148,12 +146,9 @@ class Gateway:
         Args:
             grace: seconds to wait at most; then :meth:`aclose` closes those that are left.
         """
-        self._draining = True
-        logger.info("no new sessions; %d are open", self._places)
-        if self._places:
-            self._vacant.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._vacant.wait(), grace)
+        self._places.drain()
+        logger.info("no new sessions; %d are open", self._places.taken)
+        await self._places.vacant(grace)
 
     async def aclose(self) -> None:
         """Stop listening, answer the requests that wait (for ``request_timeout`` at most), close the sessions (1001,
@@ -161,7 +156,7 @@ class Gateway:
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        self._draining = True
+        self._places.drain()
         self._lag.stop()
         for site in list(runner.sites):
             await site.stop()
@@ -202,7 +197,7 @@ class Gateway:
     @property
     def sessions(self) -> int:
         """Sessions that are open."""
-        return self._places
+        return self._places.taken
 
     def replace_keys(self, keys: Mapping[str, str]) -> None:
         """Other keys, for clients that connect from now on; open sessions stay.
@@ -213,7 +208,7 @@ class Gateway:
         self._keys.replace(keys)
 
     def __repr__(self) -> str:
-        return f"<Gateway {self.model.name} at {self._url or 'no address'}, {self._places} sessions>"
+        return f"<Gateway {self.model.name} at {self._url or 'no address'}, {self._places.taken} sessions>"
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -279,27 +274,22 @@ class Gateway:
         except AuthError as error:
             logger.info("refused a client: %s", error.code)
             return self._refuse(401, error.code, str(error))
-        if self._draining:
+        if self._places.draining:
             return self._refuse(503, "draining", "this gateway is going away: try another, or again later")
-        if self._places >= self.limits.max_sessions:
+        if self._places.full:
             logger.warning("refused a client: all %d sessions are taken", self.limits.max_sessions)
             return self._refuse(503, "overloaded", "all sessions are taken: try again later")
-        self._places += 1
-        try:
+        with self._places.one():
             return await self.handle_websocket(request)
-        finally:
-            self._places -= 1
-            if self._places == 0:
-                self._vacant.set()
 
     async def _on_health(self, request: web.Request) -> web.StreamResponse:
-        return health(self.model.name, draining=self._draining)
+        return health(self.model.name, draining=self._places.draining)
 
     def _gauges(self) -> dict[str, float]:
         return {
-            "sessions": self._places,
+            "sessions": self._places.taken,
             "sessions_limit": self.limits.max_sessions,
-            "draining": self._draining,
+            "draining": self._places.draining,
             "requests_pending": self._admission.inside,
             "expected_wait_seconds": self._admission.expected_wait,
         }

@@ -379,7 +379,7 @@ async def test_draining_takes_no_new_sessions_and_ends_with_the_last() -> None:
         async with connected(gateway) as client:
             await client.create()
             draining = asyncio.create_task(gateway.drain(600.0))
-            await eventually(lambda: gateway._draining)
+            await eventually(lambda: gateway._places.draining)
             assert await refused(gateway) == 503
             status, _, text = await fetch(gateway, "/healthz")
             assert (status, "draining" in text) == (503, True)
