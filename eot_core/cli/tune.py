@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from .tune_arguments import check_arguments, checksum_of, has_labels, model_names, model_scorers
+from .tune_arguments import add_arguments, check_arguments, checksum_of, has_labels, model_names, model_scorers
 
 if TYPE_CHECKING:
     from ..evaluation.items import Item, Problem
@@ -35,58 +35,7 @@ def add_parser(subparsers: Any) -> None:
         "95 %% intervals. What was heard and scored is kept: an interrupted run goes on where it was. Exit code 0: "
         "written; 1: written, but there was too little data in a language; 2: nothing was written.",
     )
-    parser.add_argument(
-        "dataset",
-        metavar="DATASET",
-        help="a folder of two-channel recordings (WAV, FLAC), labelled data as eot bench reads it, or a decision log "
-        "(EOT_DECISION_LOG) whose audio was kept",
-    )
-    parser.add_argument(
-        "--budget",
-        default="cutoff=0.05",
-        metavar="KIND=VALUE",
-        help="cutoff=0.05: at most 5 %% of the pauses inside turns are taken for their end, as quick as can be; "
-        "latency=0.6: 0.6 s on average, with as few cutoffs as can be (default: %(default)s)",
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="calibration file to write")
-    parser.add_argument(
-        "--model",
-        metavar="A,B,...",
-        help="names of local models, or paths of ONNX files (default: the one that runs where none is named: "
-        "eot-open-1, or smart-turn-v3.2 where onnx is not installed)",
-    )
-    parser.add_argument("--language", metavar="TAG", help="of recordings; of labelled data: only items in it")
-    parser.add_argument("--split", metavar="NAME", help="of labelled data: only items of this split")
-    parser.add_argument(
-        "--caller-channel", type=int, default=0, metavar="N", help="of recordings, from 0 (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--agent-channel", type=int, metavar="N", help="of recordings, from 0 (default: 1, or 0 if the caller has 1)"
-    )
-    parser.add_argument(
-        "--curve",
-        choices=("auto", "step", "continuous"),
-        default="auto",
-        help="step: minimum or maximum delay, by the threshold; continuous: the delay falls with the probability; "
-        "auto: the step, unless the other is better on held-out calls (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--rescore",
-        action="store_true",
-        help="also score each pause every 0.2 s up to 1 s, and try the continuous curve with it (several times the "
-        "work; not for decision logs)",
-    )
-    parser.add_argument(
-        "--no-head",
-        action="store_true",
-        help="threshold and delays only: fit no head of your own (for eot-open-1 and the like, where there is enough "
-        "data and it pays on held-out calls)",
-    )
-    parser.add_argument("--no-check", action="store_true", help="do not let Silero VAD look at labels")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where scores are kept (default: user's cache)")
-    parser.add_argument("--no-cache", action="store_true", help="keep no scores")
-    parser.add_argument("--seed", type=int, default=0, help="of halves and resamples (default: %(default)s)")
-    parser.add_argument("--resamples", type=int, default=1000, help="for the intervals (default: %(default)s)")
+    add_arguments(parser)
     parser.set_defaults(run=run)
 
 
