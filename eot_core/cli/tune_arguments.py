@@ -119,8 +119,11 @@ def checksum_of(scorer: ModelScorer, name: str) -> str | None:
 
 
 def has_labels(path: Path) -> bool:
-    """Whether it is for :func:`read_dataset`: a file of rows, or a folder with one."""
-    rows = (".jsonl", ".json", ".ndjson", ".parquet", ".arrow")
+    """Whether it is for :func:`read_dataset`: a file of rows, or a folder with one.
+
+    JSON in a folder is not read as rows: beside recordings it is what a recorder knows of them, or a calibration file.
+    """
+    rows = (".jsonl", ".parquet", ".arrow")
     if path.is_file():
-        return path.suffix in rows
+        return path.suffix in (*rows, ".json", ".ndjson")
     return any(next(path.rglob(f"*{suffix}"), None) is not None for suffix in rows)

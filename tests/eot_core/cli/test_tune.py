@@ -166,6 +166,15 @@ class TestRecordings:
         assert err.count("2 ends are left out: the other side began before") == 1
         assert "its last silence" not in err
 
+    def test_json_beside_them_is_no_labelled_data(self, tmp_path: Path) -> None:
+        """Such as the file that was written the last time."""
+        folder = tmp_path / "calls"
+        demo_calls(folder, 1, 2)
+        (folder / "c.json").write_text("{}")
+        _, out, err = run(folder, "--language", "de", "-o", folder / "c.json", *SHIPPED)
+        assert "2 turns in 1 calls" in err
+        assert "smart-turn-v3.2, de: too little data" in out
+
     def test_a_real_call_is_too_little(self, tmp_path: Path) -> None:
         if not (AUDIO / "calls").is_dir():
             pytest.skip("no recorded call next to the checkout")
