@@ -97,7 +97,9 @@ class Caller:
         """No VAD could hear it all before it is overwritten."""
         for session in self.gateway._sessions:
             finder = session._turns._finder
-            return finder is None or finder.next > self.heard - 24_000
+            if finder is None or finder.next > self.heard - 24_000:
+                return True
+            session._turns._catch_up()  # as the next message would make it, which here waits for this one
         return False
 
     async def act(self, events: list[VADEvent], ask: bool) -> None:
