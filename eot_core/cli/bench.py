@@ -116,6 +116,8 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
+    from ..evaluation.output_file import check_output
+
     for name, value, least in (("--limit", args.limit, 1), ("--resamples", args.resamples, 0)):
         if value is not None and value < least:
             raise ValueError(f"{name} must be {least} or more, got {value}")
@@ -124,7 +126,7 @@ def _check(args: argparse.Namespace) -> None:
             raise ValueError(f"{name} must be 0 or more, got {value}")
     for name, path in (("--json", args.json), ("--html", args.html)):
         if path is not None:
-            _check_file(name, path, Path(args.dataset).expanduser())
+            check_output(name, path, Path(args.dataset).expanduser())
     for name, path in (("--plots", args.plots), ("--predictions", args.predictions)):
         if path is not None:
             _make_folder(name, path)
@@ -136,19 +138,6 @@ def _check(args: argparse.Namespace) -> None:
         from ..evaluation.plots import matplotlib
 
         matplotlib()
-
-
-def _check_file(name: str, path: Path, dataset: Path) -> None:
-    """Hours of scoring are not to end in a file that cannot be written, or in one that was the dataset."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise ValueError(f"{name}: there is no folder {folder}")
-    if path.is_dir():
-        raise ValueError(f"{name}: {path} is a folder: name a file")
-    if path.exists() and dataset.exists() and path.samefile(dataset):
-        raise ValueError(f"{name}: {path} is the dataset: name another file")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise ValueError(f"{name}: {path} cannot be written")
 
 
 def _make_folder(name: str, path: Path) -> None:
@@ -276,7 +265,9 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
 
 def _write(args: argparse.Namespace, result: Benchmark, scored: ScoredSet | None) -> None:
     if args.json is not None:
-        args.json.write_text(json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        from ..evaluation.output_file import write_output
+
+        write_output(args.json, json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
     if args.predictions is not None and scored is not None:
         from ..evaluation.predictions import write_predictions
 

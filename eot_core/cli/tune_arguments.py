@@ -71,8 +71,12 @@ def check_arguments(args: argparse.Namespace) -> None:
     """What :mod:`argparse` does not look at.
 
     Raises:
-        ValueError: a number is too small, or the output cannot be a file; the message names the argument.
+        ValueError: a number is too small, or the output cannot be written, or is somebody else's; the message names
+            the argument.
     """
+    from ..evaluation.output_file import check_output
+    from ..evaluation.tuning_file import is_calibration
+
     for name, value, least in (
         ("--resamples", args.resamples, 0),
         ("--seed", args.seed, 0),
@@ -81,11 +85,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     ):
         if value is not None and value < least:
             raise ValueError(f"{name} must be {least} or more, got {value}")
-    folder = args.output.absolute().parent
-    if not folder.is_dir():
-        raise ValueError(f"--output: there is no folder {folder}")
-    if args.output.is_dir():
-        raise ValueError(f"--output: {args.output} is a folder: name a file")
+    check_output("--output", args.output, Path(args.dataset).expanduser(), is_calibration)
 
 
 def model_names(given: str | None) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..policy_table import PolicyTable
+from .output_file import write_output
 from .sweep import Budget
 from .tables import plain
 from .tuning import Tuning
@@ -61,17 +61,21 @@ def calibration(
 
 
 def write_calibration(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the file: whole, or not at all.
+    """Write the file, as :func:`write_output` does.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; the error names ``path``.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write_output(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def is_calibration(path: Path) -> bool:
+    """Whether a file is one of these, and may be replaced by the next. Its policies are not looked at."""
     try:
-        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and str(content.get("schema", "")).startswith("eot-calibration/")
 
 
 def _language(tuned: TunedLanguage) -> dict[str, Any]:

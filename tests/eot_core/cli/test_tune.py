@@ -170,7 +170,7 @@ class TestRecordings:
         """Such as the file that was written the last time."""
         folder = tmp_path / "calls"
         demo_calls(folder, 1, 2)
-        (folder / "c.json").write_text("{}")
+        (folder / "c.json").write_text('{"schema": "eot-calibration/1"}')
         _, out, err = run(folder, "--language", "de", "-o", folder / "c.json", *SHIPPED)
         assert "2 turns in 1 calls" in err
         assert "smart-turn-v3.2, de: too little data" in out

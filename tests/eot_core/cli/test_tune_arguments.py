@@ -59,3 +59,10 @@ class TestWhatIsLabelled:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
         assert not has_labels(tmp_path)
+
+
+def test_the_output_takes_the_place_of_nothing_that_is_read(tmp_path: Path) -> None:
+    for name in ("call00.flac", "in.jsonl"):
+        (tmp_path / name).write_bytes(b"fLaC")
+        with pytest.raises(ValueError, match=f"--output: .*{name} is there, and is nothing that this command wrote"):
+            check_arguments(parsed(tmp_path, "-o", tmp_path / name))
