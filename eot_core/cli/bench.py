@@ -216,11 +216,13 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
     from ..evaluation.benchmark import from_scored
     from ..evaluation.cache import default_cache
     from ..evaluation.dataset import read_dataset
+    from ..evaluation.dataset_kind import refuse_for_bench
     from ..evaluation.progress import Progress
     from ..evaluation.scorers import make_scorers
     from ..evaluation.scoring import score_items
 
     language, options = _language(args), _options(args)
+    refuse_for_bench(Path(args.dataset).expanduser())
     scorers = make_scorers([name.strip() for name in args.models.split(",") if name.strip()])
     problems: list[Problem] = []
     progress = Progress("scoring", err)

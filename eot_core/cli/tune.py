@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from .tune_arguments import add_arguments, check_arguments, checksum_of, has_labels, model_names, model_scorers
+from .tune_arguments import add_arguments, check_arguments, checksum_of, model_names, model_scorers
 
 if TYPE_CHECKING:
     from ..evaluation.items import Item, Problem
@@ -146,20 +146,17 @@ class _Tune:
 
     def _scores(self) -> tuple[dict[str, Pauses], dict[str, str]]:
         """Pauses by model, and the models that could not be used."""
-        from ..evaluation.tuning_calls import find_recordings
+        from ..evaluation.dataset_kind import has_labels, refuse_for_tune
         from ..evaluation.tuning_logs import find_logs
 
-        if not self._path.exists():
-            raise ValueError(f"{self._path}: no such file or folder")
+        refuse_for_tune(self._path)
         logs = find_logs(self._path)
         labelled = not logs and has_labels(self._path)
         if not labelled and self._args.split is not None:
             raise ValueError("--split counts for labelled data only: recordings and decision logs have no splits")
         if logs:
             return self._from_logs(logs), {}
-        if not labelled and find_recordings(self._path):
-            return self._from_recordings()
-        return self._from_labels()
+        return self._from_labels() if labelled else self._from_recordings()
 
     def _from_logs(self, logs: Sequence[Path]) -> dict[str, Pauses]:
         from ..evaluation.tuning_features import HeadScorer

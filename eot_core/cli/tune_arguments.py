@@ -116,14 +116,3 @@ def checksum_of(scorer: ModelScorer, name: str) -> str | None:
 
     path = Path(name).expanduser()
     return sha256_of(path) if scorer.spec.sha256 is None and path.is_file() else scorer.spec.sha256
-
-
-def has_labels(path: Path) -> bool:
-    """Whether it is for :func:`read_dataset`: a file of rows, or a folder with one.
-
-    JSON in a folder is not read as rows: beside recordings it is what a recorder knows of them, or a calibration file.
-    """
-    rows = (".jsonl", ".parquet", ".arrow")
-    if path.is_file():
-        return path.suffix in (*rows, ".json", ".ndjson")
-    return any(next(path.rglob(f"*{suffix}"), None) is not None for suffix in rows)

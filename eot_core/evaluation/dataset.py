@@ -83,27 +83,55 @@ def _rows(path: Path) -> Rows:
     if path.is_file():
         yield from _file(path, None)
         return
-    for name in _ROW_FILES:
-        if (path / name).is_file():
-            yield from _file(path / name, None)
-            return
-    arrow = sorted(path.rglob("*.arrow"))
-    parquet = sorted(path.rglob("*.parquet"))
-    jsonl = sorted(path.glob("*.jsonl"))
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        for file in arrow:
-            if not file.name.startswith("cache-"):
-                yield from _shard(file, file.parent.name if file.parent != path else None)
-    elif parquet:
-        for file in parquet:
-            yield from _shard(file, _split_of(file))
-    elif len(jsonl) == 1:
-        yield from _file(jsonl[0], None)
-    else:
+    files = row_files(path)
+    if not files:
         raise DatasetError(
             f"{path}: holds no dataset: expected {' or '.join(_ROW_FILES)}, *.parquet, or what "
             "datasets.Dataset.save_to_disk writes"
         )
+    for file, split in files:
+        if file.suffix == ".jsonl":
+            yield from _file(file, split)
+        else:
+            yield from _shard(file, split)
+
+
+def row_files(path: Path) -> list[tuple[Path, str | None]]:
+    """Files of rows in a folder, and the split that a name says; hidden ones are passed over. Empty: it is no dataset.
+
+    A JSONL file of any other name than those of a dataset is one where its first line names audio: beside recordings
+    lies what recorders, caches and decision logs write.
+
+    Raises:
+        DatasetError: there are several, and nothing says which.
+    """
+    for name in _ROW_FILES:
+        if (path / name).is_file():
+            return [(path / name, None)]
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        arrow = [file for file in _below(path, ".arrow") if not file.name.startswith("cache-")]
+        return [(file, file.parent.name if file.parent != path else None) for file in arrow]
+    if parquet := _below(path, ".parquet"):
+        return [(file, _split_of(file)) for file in parquet]
+    jsonl = [file for file in sorted(path.glob("*.jsonl")) if not file.name.startswith(".") and _names_audio(file)]
+    if len(jsonl) > 1:
+        raise DatasetError(f"{path}: holds {', '.join(file.name for file in jsonl)}: name the one that is to be read")
+    return [(file, None) for file in jsonl]
+
+
+def _below(path: Path, suffix: str) -> list[Path]:
+    found = (file for file in path.rglob(f"*{suffix}") if file.is_file())
+    return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(path).parts))
+
+
+def _names_audio(file: Path) -> bool:
+    try:
+        with file.open("rb") as lines:
+            first = next((line for line in lines if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+    except OSError:
+        return False
+    row = _json_row(first)
+    return not isinstance(row, ItemError) and "schema" not in row and ("audio" in row or "file_name" in row)
 
 
 def _shard(path: Path, split: str | None) -> Rows:

@@ -290,7 +290,7 @@ class TestRefused:
     def test_no_dataset(self, tmp_path: Path) -> None:
         assert "no such file or folder" in run(tmp_path / "gone", "-o", tmp_path / "c.json")[2]
         (tmp_path / "empty").mkdir()
-        assert "holds no dataset" in run(tmp_path / "empty", "-o", tmp_path / "c.json")[2]
+        assert "holds neither recordings (" in run(tmp_path / "empty", "-o", tmp_path / "c.json")[2]
 
     def test_recordings_without_turns(self, tmp_path: Path) -> None:
         pcm, _ = turn([(0.5, 1.0, 0.0)])

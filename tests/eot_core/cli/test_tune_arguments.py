@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eot_core.cli.tune_arguments import add_arguments, check_arguments, has_labels
+from eot_core.cli.tune_arguments import add_arguments, check_arguments
 
 
 def parsed(*argv: object) -> argparse.Namespace:
@@ -34,31 +34,6 @@ def test_numbers_are_not_negative(name: str, tmp_path: Path) -> None:
     check_arguments(parsed("calls", "-o", tmp_path / "c.json", name, 0))
     with pytest.raises(ValueError, match=f"{name} must be 0 or more, got -1"):
         check_arguments(parsed("calls", "-o", tmp_path / "c.json", name, -1))
-
-
-class TestWhatIsLabelled:
-    @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.ndjson", "a.parquet", "a.arrow"])
-    def test_a_file_of_rows(self, name: str, tmp_path: Path) -> None:
-        (tmp_path / name).touch()
-        assert has_labels(tmp_path / name)
-
-    @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a"])
-    def test_another_file_is_not(self, name: str, tmp_path: Path) -> None:
-        (tmp_path / name).touch()
-        assert not has_labels(tmp_path / name)
-
-    @pytest.mark.parametrize("name", ["turns.jsonl", "data/test-00000-of-00001.parquet", "train/data.arrow"])
-    def test_a_folder_with_one(self, name: str, tmp_path: Path) -> None:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-        assert has_labels(tmp_path)
-
-    @pytest.mark.parametrize("name", ["calibration.json", "calls/1.json", "1.wav"])
-    def test_other_folders_are_not(self, name: str, tmp_path: Path) -> None:
-        """JSON beside recordings holds what a recorder knows of them, or what was written the last time."""
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-        assert not has_labels(tmp_path)
 
 
 def test_the_output_takes_the_place_of_nothing_that_is_read(tmp_path: Path) -> None:

@@ -101,5 +101,5 @@ class TestChecked:
     def test_links_in_a_circle(self, tmp_path: Path) -> None:
         (tmp_path / "a").symlink_to(tmp_path / "b")
         (tmp_path / "b").symlink_to(tmp_path / "a")
-        with pytest.raises(ValueError, match="--output: .*a cannot be written"):
+        with pytest.raises(ValueError, match=r"--output: .*a cannot be written"):
             self.check(tmp_path / "a", tmp_path)
