@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from .answers import answered, probability_of, unanswered
 from .effects import Effect, FlushTurn, Notify, Resolve, Route, SendAudio, StartInference, StopInference
-from .endpointing import ASKED_LATER, FIRST_HEARS, EndpointingOptions
+from .endpointing import ASKED_LATER, DETECTOR_MAX_DELAY, FIRST_HEARS, EndpointingOptions
 from .events import BackchannelOpportunity, Outcome, Prediction
 from .models.base import PcmArray
 from .routes import Routes
@@ -163,6 +163,8 @@ class DetectorSession:
             hears = FIRST_HEARS
         elif again_at is not None and math.isfinite(again_at):
             hears = max(FIRST_HEARS, again_at - ASKED_LATER)
+        else:
+            self._audio.speech_ended(None)
         pcm = self._audio.snapshot(self._options.local, hears=hears)
         if len(pcm) == 0:
             return [*effects, self._resolve_default(request_id, "no_audio")]
@@ -182,7 +184,10 @@ class DetectorSession:
         ``speech``: see :meth:`eot_core.stream.DetectorStream.cancel`.
         """
         self._answered = None
-        self._audio.speech_started(speech if speech is None or math.isfinite(speech) else None)
+        options = self.endpointing(None)
+        longest = DETECTOR_MAX_DELAY if options is None else max(DETECTOR_MAX_DELAY, options.max_delay)
+        spoken = speech if speech is None or math.isfinite(speech) else None
+        self._audio.speech_started(spoken, longest_pause=longest)
         return self._settle(Outcome.CANCELLED, "speech_resumed")
 
     def abandon(self, request_id: str) -> list[Effect]:

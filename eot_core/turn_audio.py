@@ -25,8 +25,12 @@ class TurnAudio:
     """Takes audio at any rate; gives snapshots at 16 kHz. Pure.
 
     A turn is anchored at its onset: the first :meth:`speech_started` after the turn before has ended; until then, at
-    the end of that turn. A model that scores turns sees from a little before the anchor on, so that neither the turn
-    before nor minutes of the agent's speech are in its window; a model with a rolling window sees the last seconds.
+    the end of that turn. Sound that ended no turn (a cough, a word that the framework let pass) and was followed by a
+    pause in which any turn would have ended was none: the turn begins anew with the next speech.
+
+    A model that scores turns sees from a little before the anchor on, but nothing from before the end of the speech
+    before: neither the turn before nor minutes of the agent's speech are in its window. A model with a rolling window
+    sees the last seconds.
     """
 
     def __init__(self, window: float) -> None:
@@ -40,6 +44,8 @@ class TurnAudio:
         self._awaiting_speech = True
         self._ended_at = 0
         self._pause_at: int | None = None
+        self._last_spoken = 0  # where the newest speech is known to have ended
+        self._since = 0  # no model that scores turns sees what is before
         self.captured_at = 0.0
         """Wall-clock time at which the newest audio was captured, in seconds."""
 
@@ -69,38 +75,49 @@ class TurnAudio:
         """
         if spec is None:
             return self._window.snapshot()
-        since = 0 if spec.pre_speech is None else self._anchor - round(spec.pre_speech * SAMPLE_RATE)
+        since = 0
+        if spec.pre_speech is not None:
+            since = max(self._since, self._anchor - round(spec.pre_speech * SAMPLE_RATE))
         until = None
         if hears is not None and self._pause_at is not None and not spec.hears_all:
             until = self._pause_at + round(hears * SAMPLE_RATE)
-        return self._window.snapshot(spec.window, since=max(0, since), until=until)
+        return self._window.snapshot(spec.window, since=since, until=until)
 
     def turn(self) -> PcmArray:
         """The turn so far, and a second before it, as far as it is kept."""
         return self._window.snapshot(since=max(0, self._anchor - round(_LEAD * SAMPLE_RATE)))
 
-    def speech_ended(self, silence: float) -> None:
-        """A pause has begun: the newest ``silence`` seconds are silent."""
-        self._pause_at = max(0, self._window.written - round(silence * SAMPLE_RATE))
+    def speech_ended(self, silence: float | None) -> None:
+        """A pause has begun: the newest ``silence`` seconds are silent. None: nobody has counted them."""
+        self._last_spoken = max(0, self._window.written - round((silence or 0.0) * SAMPLE_RATE))
+        if silence is not None:
+            self._pause_at = self._last_spoken
 
-    def speech_started(self, speech: float | None = None) -> None:
+    def speech_started(self, speech: float | None = None, *, longest_pause: float = math.inf) -> None:
         """Speech began, or was resumed; only the first one in a turn is its onset.
 
         Args:
             speech: the newest so many seconds are speech. The onset is then where the VAD is sure of it
                 (:data:`SURE_AFTER`), whatever else was in the frame. None: now.
+            longest_pause: seconds of a pause after which any turn would have ended. What came before a longer one was
+                no turn.
         """
-        self._pause_at = None
-        if self._awaiting_speech:
+        since = 0.0 if speech is None else max(0.0, speech - SURE_AFTER)
+        onset = max(0, self._window.written - round(since * SAMPLE_RATE))
+        longest = (longest_pause + SURE_AFTER) * SAMPLE_RATE
+        ended_no_turn = self._pause_at is not None and onset - self._pause_at > longest
+        if self._awaiting_speech or ended_no_turn:
             self._awaiting_speech = False
-            since = 0.0 if speech is None else max(0.0, speech - SURE_AFTER)
-            self._anchor = max(0, self._window.written - round(since * SAMPLE_RATE))
+            self._anchor = onset
+            self._since = min(self._last_spoken, onset)
+        self._pause_at = None
 
     def turn_ended(self) -> bool:
         """The turn ended. Returns False where nothing has come in since the last time."""
         if self._awaiting_speech and self._window.written == self._ended_at:
             return False
         self._ended_at = self._anchor = self._window.written
+        self._since = self._last_spoken
         self._pause_at = None
         self._awaiting_speech = True
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,15 @@ from .network import CONTEXT_SAMPLES, Floats, SpeechNetwork
 _CHANGES = 32
 """How many changes between speech and silence are kept. There is one a window at most, so they reach back a second at
 least: as long as a request may wait while its session hears on."""
+
+
+class Onset(NamedTuple):
+    """Speech begins. Positions are samples at 16 kHz."""
+
+    at: int
+    """Where the VAD is sure of it."""
+    after: int | None
+    """Where the speech before it ended; None: there was none, or what was between was not heard."""
 
 
 class OnsetFinder:
@@ -47,8 +57,8 @@ class OnsetFinder:
         self._state = np.zeros((2, 128), dtype=np.float32)
         self._next = 0
         self._lock = threading.Lock()
-        self.onsets: deque[int] = deque(maxlen=256)
-        """Positions of what was found, oldest first; for one thread to take from. Eight seconds hold 26 at most."""
+        self.onsets: deque[Onset] = deque(maxlen=256)
+        """What was found, oldest first; for one thread to take from. Eight seconds hold 26 at most."""
         self._quiet: int | None = None
         self._changes: tuple[tuple[int, int | None], ...] = ()  # replaced as a whole: others read without the lock
 
@@ -102,7 +112,9 @@ class OnsetFinder:
         end, hysteresis = self._next + WINDOW_SAMPLES, self._hysteresis
         spoke = hysteresis.speaking
         if any(isinstance(event, SpeechStarted) for event in hysteresis.update(probability)):
-            self.onsets.append(end)  # this and the change before `next`, which others read without the lock
+            self.onsets.append(
+                Onset(end, self._quiet)
+            )  # this and the change before `next`, which others read without the lock
         if spoke or hysteresis.speaking:
             silent = round(hysteresis._silence_in_a_row * SAMPLE_RATE)
             self._change(end, end - silent if silent else None)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-from ..endpointing import ASKED_LATER, FIRST_HEARS
+from ..endpointing import ASKED_LATER, DETECTOR_MAX_DELAY, FIRST_HEARS
 from ..models.base import SAMPLE_RATE, ModelSpec, PcmArray
 from ..transports.scheduler import InferenceScheduler, Job, JobDone, JobFailed, default_scheduler
-from ..turn_audio import TurnAudio
+from ..turn_audio import SURE_AFTER, TurnAudio
 from ..vad.hysteresis import WINDOW_SAMPLES
 from .catch_up import CatchUp, submit
 from .network import SpeechNetwork
-from .onset import OnsetFinder
+from .onset import Onset, OnsetFinder
 from .timeline import Timeline
 
 logger = logging.getLogger(__name__)
@@ -47,18 +47,37 @@ class _HeardAudio(TurnAudio):
 
     def speech_started_at(self, position: int) -> None:
         """The turn's onset was there."""
-        if self._awaiting_speech:
-            self._awaiting_speech = False
-            self._anchor = position
+        self._awaiting_speech = False
+        self._anchor = position
 
 
 @dataclass(slots=True)
 class _Turn:
     begins: int
     """Position of the end of the turn before."""
-    onset: int | None = None
+    after: int = 0
+    """Where the speech of the turn before ended; ``begins`` at the latest."""
+    onsets: list[Onset] = field(default_factory=list)
+    """Where it began; the last one counts. Before each but the first was sound that ended no turn, and a pause in which
+    any turn would have ended."""
     scored_pause: int | None = None
     """Where the pause began that was scored last."""
+
+    def take(self, onset: Onset) -> bool:
+        """Speech began, or was resumed. Returns whether the turn begins with it."""
+        longest = (DETECTOR_MAX_DELAY + SURE_AFTER) * SAMPLE_RATE
+        alone = onset.after is not None and onset.at - onset.after > longest
+        if onset.at <= self.begins or (self.onsets and not alone):
+            return False
+        self.onsets.append(onset)
+        return True
+
+    def since(self, end: int, lead: int) -> int:
+        """What a model may see at ``end`` of the turn's audio, with ``lead`` samples before it: from here on."""
+        last = next((onset for onset in reversed(self.onsets) if onset.at <= end), None)
+        if last is None:
+            return max(self.after, self.begins - lead)
+        return max(last.after or 0, last.at - lead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +152,9 @@ class TurnListener:
     def turn_ended(self) -> None:
         """The client flushed: the next speech begins a turn."""
         if self._audio.turn_ended():
-            self._turn_before, self._turn = self._turn, _Turn(self._timeline.written)
+            end = self._timeline.written
+            quiet = None if self._finder is None else self._finder.quiet_since(end)
+            self._turn_before, self._turn = self._turn, _Turn(end, quiet or 0)
 
     def _heard(self, pcm: PcmArray) -> PcmArray:
         if len(pcm):
@@ -160,7 +181,7 @@ class TurnListener:
         unheard = end - finder.next  # before its onsets are taken: it may be hearing on
         self._take_onsets()
         turn, (kept, start) = self._turn, self._audio.since(0)
-        known = unheard < WINDOW_SAMPLES or (self._model.hears_all and turn.onset is not None)
+        known = unheard < WINDOW_SAMPLES or (self._model.hears_all and bool(turn.onsets))
         if known or len(kept) == 0:
             on_done(self._excerpt(kept, start, latest, turn, finder))
             return
@@ -198,9 +219,10 @@ class TurnListener:
         assert self._model.pre_speech is not None
         end = start + len(kept)
         until = self._until(end, turn, finder)
-        anchor = turn.begins if turn.onset is None or turn.onset > end else turn.onset
         since = max(
-            start, anchor - round(self._model.pre_speech * SAMPLE_RATE), until - round(self._model.window * SAMPLE_RATE)
+            start,
+            turn.since(end, round(self._model.pre_speech * SAMPLE_RATE)),
+            until - round(self._model.window * SAMPLE_RATE),
         )
         return Excerpt(kept[since - start : until - start], self._timeline.captured_at(since), latest)
 
@@ -218,12 +240,10 @@ class TurnListener:
 
     def _take_onsets(self) -> None:
         while self._finder is not None and self._finder.onsets:
-            position = self._finder.onsets.popleft()
-            turn = self._turn if position > self._turn.begins else self._turn_before
-            if turn.onset is None and position > turn.begins:
-                turn.onset = position
-                if turn is self._turn:
-                    self._audio.speech_started_at(turn.onset)
+            onset = self._finder.onsets.popleft()
+            turn = self._turn if onset.at > self._turn.begins else self._turn_before
+            if turn.take(onset) and turn is self._turn:
+                self._audio.speech_started_at(onset.at)
 
     def _catch_up(self) -> None:
         finder = self._finder

@@ -15,8 +15,8 @@ from vad_speech import Pcm, vowels
 from eot_core.models.base import ModelError
 from eot_core.server.catch_up import GATHER, TOGETHER, CatchUp
 from eot_core.server.network import CONTEXT_SAMPLES, Floats, SileroSteps, SpeechNetwork
-from eot_core.server.onset import OnsetFinder, hear_together
-from eot_core.server.turns import Excerpt, TurnListener
+from eot_core.server.onset import Onset, OnsetFinder, hear_together
+from eot_core.server.turns import Excerpt, TurnListener, _Turn
 from eot_core.transports.scheduler import InferenceScheduler, JobFailed
 from eot_core.vad import SileroVAD, SpeechStarted
 from eot_core.vad.silero import weights_path
@@ -44,6 +44,10 @@ def onsets(vad: SileroVAD, pcm: Pcm) -> list[int]:
     return [round(event.at * 16_000) for event in events if isinstance(event, SpeechStarted)]
 
 
+def at(finder: OnsetFinder) -> list[int]:
+    return [onset.at for onset in finder.onsets]
+
+
 class Loudness:
     """A network without one: a window is speech where it is loud."""
 
@@ -68,7 +72,7 @@ def test_the_finder_finds_what_the_vad_finds(vad: SileroVAD) -> None:
     finder = OnsetFinder(SileroSteps(vad))
     for end in range(0, len(pcm), 5_000):
         finder.hear(pcm[:end][-20_000:], max(0, end - 20_000))
-    assert list(finder.onsets) == onsets(vad, pcm)
+    assert at(finder) == onsets(vad, pcm)
     assert finder.onsets
     assert finder.next % 512 == 0
 
@@ -85,16 +89,16 @@ def test_pieces_that_overlap_or_come_late_change_nothing(pieces: list[tuple[int,
     assert finder.next == end - end % 512
     whole = OnsetFinder(Loudness())
     whole.hear(pcm[:end], 0)
-    assert list(finder.onsets) == list(whole.onsets)
+    assert at(finder) == at(whole)
 
 
 def test_where_audio_is_missing_the_vad_begins_afresh() -> None:
     loud = np.full(16_000, 1_000, np.int16)
     finder = OnsetFinder(Loudness())
     finder.hear(loud, 0)
-    assert list(finder.onsets) == [1_024]
+    assert at(finder) == [1_024]
     finder.hear(loud, 100_000)
-    assert list(finder.onsets) == [1_024, 100_352 + 1_024], "windows stay at multiples of 512"
+    assert at(finder) == [1_024, 100_352 + 1_024], "windows stay at multiples of 512"
     assert finder.next == 116_000 - 116_000 % 512
 
 
@@ -108,7 +112,7 @@ def test_together_they_find_what_each_finds_alone(vad: SileroVAD) -> None:
     hear_together([])
     hear_together([(finders[0], parts[0][:0], 0)])
     for finder, pcm in zip(finders, parts, strict=True):
-        assert list(finder.onsets) == onsets(vad, pcm)
+        assert at(finder) == onsets(vad, pcm)
         assert finder._state.base is None, "no view of everybody's"
     assert max(network.together) == 5
     assert min(network.together) < 5, "the shorter ones are through before the others"
@@ -186,6 +190,39 @@ async def test_the_excerpt_begins_before_the_onset(scheduler: InferenceScheduler
     assert excerpt.earliest == pytest.approx(1_000.0 + begin, abs=0.03)
     assert excerpt.latest == pytest.approx(1_000.0 + 2.29 - 0.02, abs=0.03)
     assert await listener.seconds() == len(excerpt.pcm) / 16_000, "it is known now"
+
+
+async def test_the_turn_before_is_not_in_the_excerpt(scheduler: InferenceScheduler) -> None:
+    listener = Listener(Loudness(), scheduler, pre_speech=0.7)
+    pause = QUIET[:8_192]
+    listener.hear(np.concatenate((QUIET, LOUD, pause[:4_800])))
+    await listener.ask()
+    listener.turns.turn_ended()
+    listener.hear(np.concatenate((pause[4_800:], 2 * LOUD, QUIET[:4_800])))
+    heard = await listener.pcm()
+    assert set(heard.tolist()) == {0, 2_000}
+    assert len(heard) / 16_000 == pytest.approx(0.512 + 1.0 + 0.2, abs=0.05)
+
+
+@pytest.mark.parametrize(("gap", "still"), [(2.3, True), (2.8, False)])
+async def test_sound_that_ended_no_turn_is_none(scheduler: InferenceScheduler, gap: float, still: bool) -> None:
+    listener = Listener(Loudness(), scheduler, window=8.0, pre_speech=0.7)
+    listener.hear(np.concatenate((QUIET, LOUD[:4_096], np.zeros(4_800, np.int16))))
+    await listener.ask()
+    listener.hear(np.concatenate((np.zeros(round(gap * 16_000) - 4_800, np.int16), 2 * LOUD, QUIET[:4_800])))
+    heard = await listener.pcm()
+    assert (1_000 in heard) is still
+    assert len(heard) / 16_000 == pytest.approx((0.7 - SURE + 0.256 + gap if still else 0.7 - SURE) + 1.2, abs=0.08)
+
+
+async def test_a_request_from_before_the_turn_began_anew_sees_what_there_was(scheduler: InferenceScheduler) -> None:
+    turn = _Turn(0)
+    assert turn.take(Onset(16_000, None))
+    assert not turn.take(Onset(32_000, 30_000)), "a pause"
+    assert turn.take(Onset(160_000, 40_000))
+    assert turn.since(159_000, 8_000) == 8_000
+    assert turn.since(170_000, 8_000) == 152_000
+    assert turn.since(170_000, 150_000) == 40_000
 
 
 async def test_without_speech_it_is_all_since_the_last_turn(scheduler: InferenceScheduler) -> None:
@@ -304,7 +341,7 @@ async def test_sessions_catch_up_together(scheduler: InferenceScheduler) -> None
     assert jobs == [TOGETHER], "at once where there are enough"
     await eventually(lambda: len(reports) == len(finders))
     assert jobs == [TOGETHER, 2], "after a moment otherwise"
-    assert all(list(finder.onsets) == [1_024] for finder in finders)
+    assert all(at(finder) == [1_024] for finder in finders)
     assert GATHER <= 0.2
 
 
