@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_OK: Final = 0
 EXIT_PARTLY: Final = 1
-"""The file was written, but a language or a model is not in it."""
+"""The file was written, but a language, a model or the budget that was asked for is not in it."""
 EXIT_FAILED: Final = 2
 
 
@@ -33,7 +33,8 @@ def add_parser(subparsers: Any) -> None:
         "where there is enough data, and write "
         'them to a file for TurnDetector(calibration="FILE"). Figures are of calls that were not chosen on, with '
         "95 %% intervals. What was heard and scored is kept: an interrupted run goes on where it was. Exit code 0: "
-        "written; 1: written, but there was too little data in a language; 2: nothing was written.",
+        "written; 1: written, but not for every language, model or the budget that was asked for; 2: nothing was "
+        "written.",
     )
     add_arguments(parser)
     parser.set_defaults(run=run)
@@ -89,24 +90,25 @@ class _Tune:
 
         scores, failed = self._scores()
         tuned = [one for model, pauses in scores.items() for one in self._tune(model, pauses)]
-        written = [one for one in tuned if one.shipped.point(self._budget) is not None]
-        for one in written:
-            for line in report_lines(one, self._budget):
-                print(line, file=self._out)
+        written = [one for one in tuned if one.shipped.points]
         for one in tuned:
+            model, language = one.shipped.model, one.shipped.language
+            why = dict(one.shipped.missing).get(self._budget, "")
+            if one in written or not why.startswith("too little"):
+                for line in report_lines(one, self._budget):
+                    print(line, file=self._out)
             if one not in written:
-                model, language = one.shipped.model, one.shipped.language
-                why = dict(one.shipped.missing)[self._budget]
                 print(f"{model}, {language}: {why}. Nothing is written for it.", file=self._out)
         for model, why in failed.items():
             print(f"eot tune: {model}: {why}", file=self._err)
         if not written:
-            raise ValueError(f"nothing was written to {self._args.output}: there was nothing to tune on")
+            raise ValueError(f"nothing was written to {self._args.output}: no budget can be tuned for on these calls")
         settings = {"budget": self._args.budget, "curve": self._args.curve, "seed": self._args.seed}
         write_calibration(self._args.output, calibration(self._path.name, written, self._checksums, settings))
-        names = " and ".join(dict.fromkeys(_named(one) for one in written))
+        names = " and ".join(dict.fromkeys(_named(one, self._budget) for one in written))
         print(f"{self._args.output}: written for {names}", file=self._out)
-        return EXIT_PARTLY if failed or len(written) < len(tuned) else EXIT_OK
+        whole = not failed and all(one.shipped.point(self._budget) is not None for one in tuned)
+        return EXIT_OK if whole else EXIT_PARTLY
 
     def close(self) -> None:
         from ..evaluation.tuning_features import HeadScorer
@@ -238,9 +240,12 @@ class _Tune:
         self._say(f"eot tune: {problem}")
 
 
-def _named(tuned: TunedLanguage) -> str:
+def _named(tuned: TunedLanguage, budget: Budget) -> str:
+    from ..evaluation.tuning_budgets import budget_name
+
     head = tuned.head is not None and tuned.head.document is not None
-    return f"{tuned.shipped.model} ({tuned.shipped.language}{', with a head of your own' if head else ''})"
+    without = "" if tuned.shipped.point(budget) is not None else f", without {budget_name(budget)}"
+    return f"{tuned.shipped.model} ({tuned.shipped.language}{', with a head of your own' if head else ''}{without})"
 
 
 class _Shown:

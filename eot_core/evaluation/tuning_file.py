@@ -198,8 +198,16 @@ def report_lines(tuned: TunedLanguage, budget: Budget) -> Iterator[str]:
                 f"  on held-out calls it is above the budget ({_spent(spent, budget)}): with more calls it would come "
                 "nearer; until then ask for less"
             )
-    for missed, why in tuning.missing:
-        yield f"  {_title(missed, budget)}: {why}"
+    for missed, why in sorted(tuning.missing, key=lambda m: m[0] == budget):
+        near = _nearest(tuning, budget) if missed == budget else ""
+        yield f"  {_title(missed, budget)}: {why}" + (f". Nearest to it that can be: {near}" if near else "")
+
+
+def _nearest(tuning: Tuning, budget: Budget) -> str:
+    """Arguments for ``--budget`` that can be kept to, the two nearest: of the same kind, unless there is none."""
+    there = [p.budget for p in tuning.points if p.budget.kind == budget.kind] or [p.budget for p in tuning.points]
+    nearest = sorted(there, key=lambda b: abs(b.value - budget.value))[:2]
+    return ", ".join(f"{b.kind}={b.value:g}" for b in nearest)
 
 
 def _title(budget: Budget, asked: Budget) -> str:

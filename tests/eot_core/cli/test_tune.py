@@ -104,6 +104,29 @@ class TestRecordings:
         (kept,) = own_cache.glob("smart-turn*.jsonl")
         assert len(kept.read_text().splitlines()) == 5
 
+    def test_a_budget_that_takes_more_pauses_than_there_are(
+        self, done: tuple[Result, Path, Path], calls: Path, tmp_path: Path
+    ) -> None:
+        """The other budgets are tuned for all the same, and it says which of them come near."""
+        _, _, folder = done
+        path = tmp_path / "c.json"
+        code, out, _ = run(
+            calls / "en", "--language", "en", "-o", path, "--budget", "cutoff=0.001", "--cache", folder / "cache",
+            "--resamples", 0, *SHIPPED,
+        )  # fmt: skip
+        assert code == tune.EXIT_PARTLY
+        assert "smart-turn-v3.2, en: 6 calls or speakers, 48 ends, 48 holds, AUC " in out
+        assert "latency 0.3 s (quick)" in out
+        assert (
+            "  cutoff 0.1 % (asked for): too little data: 48 pauses inside turns, needs 2000. Nearest to it that can "
+            "be: cutoff=0.05, cutoff=0.1\n" in out
+        )
+        assert out.endswith("c.json: written for smart-turn-v3.2 (en, without cutoff 0.1 %)\n")
+        row = json.loads(path.read_text())["models"]["smart-turn-v3.2"]["languages"]["en"]
+        assert {"budget": "cutoff", "value": 0.001}.items() <= row["missing"][0].items()
+        named = {(p["budget"], p["value"]) for p in row["points"]}
+        assert {("latency", 0.3), ("cutoff", 0.05), ("cutoff", 0.1)} <= named
+
     async def test_the_file_works_in_the_detector(self, done: tuple[Result, Path, Path]) -> None:
         _, path, _ = done
         detector = TurnDetector(model="smart-turn-v3.2", calibration=path, operating_point="patient")

@@ -106,6 +106,17 @@ class TestText:
         assert lines[-1] == "  cutoff 1 %: too little data: 60 pauses inside turns, needs 200"
         assert any(line.startswith("  nothing ends before 0.3 s") for line in lines)
 
+    def test_the_nearest_of_what_can_be(self) -> None:
+        """Of the same kind where there is one; else whatever there is."""
+        asked = Budget("cutoff", 0.01)
+        result = tuned(pauses(12, 5), asked, QUICK, Budget("cutoff", 0.15), CUTOFF, Budget("cutoff", 0.3))
+        why = (
+            "  cutoff 1 % (asked for): too little data: 60 pauses inside turns, needs 200. Nearest to it that can be: "
+        )
+        assert lines_of(result, asked)[-1] == f"{why}cutoff=0.05, cutoff=0.15"
+        assert lines_of(tuned(pauses(12, 5), asked, QUICK), asked)[-1] == f"{why}latency=0.3"
+        assert "Nearest" not in lines_of(tuned(pauses(12, 5), asked), asked)[-1]
+
     def test_a_curve_without_a_threshold_and_no_intervals(self) -> None:
         lines = lines_of(tuned(pauses(), curves=["continuous"], resamples=0), CUTOFF)
         assert "exponent" in lines[2]
