@@ -160,6 +160,21 @@ async def test_rescoring() -> None:
     await rig.stream.aclose()
 
 
+async def test_a_language_with_another_curve_becomes_known_while_a_pause_is_scored_again() -> None:
+    """The scores that there are count as they would have, had the language been known."""
+    options = EndpointingOptions(0.3, 2.3, exponent=1.0, rescore_every=0.4)
+    rig = Rig(0.3, options=options)
+    future = rig.stream.predict()
+    rig.clock.advance(0.2)
+    await asyncio.sleep(0)
+    rig.stream._core.endpointing = lambda language=None: EndpointingOptions(0.3, 1.3, exponent=1.0)  # type: ignore[method-assign]
+    assert await rig.stream.supports_language("de")  # type: ignore[arg-type]
+    while not future.done():
+        rig.clock.advance(0.001)
+    assert rig.clock.now() - 100.0 + SILENCE_AT_PREDICTION == pytest.approx(0.3 + 0.7, abs=0.002)
+    await rig.stream.aclose()
+
+
 async def test_operating_point_per_language() -> None:
     point = OperatingPoint(max_cutoff_rate=0.05)
     for language in ("en", "de"):

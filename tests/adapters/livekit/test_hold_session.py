@@ -1,0 +1,136 @@
+"""Held answers inside a real session: the speech is in real time, the time of the hold is moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt
+from livekit_kit import Microphone, session, until, utterance
+
+from adapters.livekit import VAD, TurnDetector
+from eot_core import EndpointingOptions, ModelSpec, OperatingPoint
+from eot_core.clock import ManualClock
+
+MODEL = "smart-turn-v3.2"
+
+
+class ToldSTT(stt.STT):
+    """Writes what it is told to, when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=False))
+        self.lines: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    def stream(self, **options: Any) -> stt.RecognizeStream:
+        return _Told(self, options["conn_options"])
+
+    async def _recognize_impl(self, *args: Any, **options: Any) -> stt.SpeechEvent:
+        raise NotImplementedError
+
+
+class _Told(stt.RecognizeStream):
+    def __init__(self, parent: ToldSTT, conn_options: Any) -> None:
+        self._lines = parent.lines
+        super().__init__(stt=parent, conn_options=conn_options)
+
+    async def _run(self) -> None:
+        while True:
+            text, language = await self._lines.get()
+            said = stt.SpeechData(language=LanguageCode(language), text=text)
+            self._event_ch.send_nowait(stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=[said]))
+
+
+class Model:
+    """Says the same each time; hangs from the ``hangs_at``-th time on."""
+
+    def __init__(self, probability: float, hangs_at: int | None = None) -> None:
+        self.probability, self.hangs_at, self.asked = probability, hangs_at, 0
+        self.go = threading.Event()
+
+    def predict(self, pcm: np.ndarray[Any, Any]) -> float:
+        if pcm.any():
+            self.asked += 1
+            if self.hangs_at is not None and self.asked >= self.hangs_at:
+                self.go.wait(20)
+        return self.probability
+
+    def spec(self) -> ModelSpec:
+        return ModelSpec(MODEL, "tests", "none", 8.0, lambda: self, 0.5)
+
+
+class Turn:
+    """A user who has just fallen silent; the answer is held until ``clock`` is moved."""
+
+    def __init__(self, running: AgentSession[None], words: ToldSTT, clock: ManualClock) -> None:
+        self.running, self.words, self.clock = running, words, clock
+        self.items: list[llm.ChatMessage] = []
+        running.on("conversation_item_added", lambda event: self.items.append(event.item))
+
+    @property
+    def stream(self) -> Any:
+        activity: Any = self.running._activity
+        return activity._audio_recognition._turn_detector_stream
+
+    @property
+    def held(self) -> bool:
+        return self.stream._hold is not None
+
+    async def write(self, text: str, language: str = "en") -> None:
+        """Have it written, and see LiveKit ask with its language."""
+        await self.words.lines.put((text, language))
+        await until(lambda: self.stream._core._session.language == language)
+
+
+@contextlib.asynccontextmanager
+async def spoken(model: Model, **options: Any) -> AsyncIterator[Turn]:
+    clock, words = ManualClock(100.0), ToldSTT()
+    detector = TurnDetector(model=model.spec(), **options)
+    detector._core._clock = clock
+    agent = Agent(instructions="Repeat what you are told.")
+    microphone: Microphone
+    try:
+        async with session(agent, vad=VAD(), transcript=None, stt=words, turn_detection=detector) as (
+            running,
+            microphone,
+        ):
+            turn = Turn(running, words, clock)
+            microphone.say(utterance())
+            await until(lambda: microphone.spoken_until is not None and turn.held)
+            yield turn
+    finally:
+        model.go.set()
+
+
+async def test_the_language_is_named_after_the_prediction() -> None:
+    """The usual order in the first turn of a call: the delays are those of the language all the same."""
+    point = OperatingPoint("patient")
+    english, german = (point.resolve(MODEL, language).options.max_delay for language in ("en", "de"))
+    assert german < english - 0.5
+    async with spoken(Model(0.001), operating_point=point) as turn:
+        await turn.write("schalte das Licht an", "de")
+        assert turn.held
+        turn.clock.advance(german - 0.4)  # some 0.25 s of the pause are over
+        assert turn.held
+        turn.clock.advance(0.4)
+        assert not turn.held
+        await until(lambda: turn.items)
+        assert turn.items[0].text_content == "schalte das Licht an"
+
+
+async def test_a_further_score_that_hangs_delays_no_turn_that_is_decided() -> None:
+    options = EndpointingOptions(0.4, 1.8, exponent=1.0, rescore_every=0.4)
+    model = Model(0.8, hangs_at=2)  # 0.68 s after the end of speech
+    async with spoken(model, endpointing=options) as turn:
+        await turn.write("turn on the light")
+        turn.clock.advance(0.2)  # at 0.4 s: another score is asked for
+        await until(lambda: model.asked == 2)
+        turn.clock.advance(0.15)
+        assert turn.held
+        turn.clock.advance(0.15)
+        assert not turn.held
+        await until(lambda: turn.items)
