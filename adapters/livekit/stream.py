@@ -176,9 +176,14 @@ class TurnDetectorStream:
             self._settle()
 
     async def aclose(self) -> None:
-        """Close: a request in flight is cancelled, and nothing is left behind. Idempotent."""
+        """Close: a request in flight is cancelled, and nothing is left behind. Idempotent.
+
+        An answer that is held is given: LiveKit closes a stream whose detector is replaced, and goes on waiting for it.
+        """
         self._ended = True
         try:
+            if self._hold is not None and self._held_answer is not None and not self._held_answer.done():
+                self._held_answer.set_result(_event(self._hold.prediction))
             self._drop_hold()
             await self._core.aclose()
         except Exception:

@@ -114,11 +114,12 @@ async def test_what_ends_the_pause_ends_the_hold(call: str) -> None:
     await rig.stream.aclose()
 
 
-async def test_close_ends_the_hold() -> None:
+async def test_close_ends_the_hold_with_what_the_model_said() -> None:
     rig = Rig(0.2, options=EndpointingOptions(0.4, 1.7))
     future = rig.stream.predict()
     await rig.stream.aclose()
-    assert future.result().end_of_turn_probability == 0.0
+    assert future.result().end_of_turn_probability == 0.2
+    assert await rig.stream.unlikely_threshold(None) == 0.5
     rig.clock.advance(5)
 
 

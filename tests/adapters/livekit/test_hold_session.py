@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
+import pytest
 from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt
 from livekit_kit import Microphone, session, until, utterance
 
@@ -133,4 +134,17 @@ async def test_a_further_score_that_hangs_delays_no_turn_that_is_decided() -> No
         assert turn.held
         turn.clock.advance(0.15)
         assert not turn.held
+        await until(lambda: turn.items)
+
+
+@pytest.mark.parametrize("probability", [0.9, 0.2])
+async def test_a_detector_that_is_replaced_while_it_holds_an_answer_gives_its_own(probability: float) -> None:
+    async with spoken(Model(probability), endpointing=EndpointingOptions(0.8, 2.0)) as turn:
+        answer = turn.stream._held_answer
+        await turn.write("turn on the light")
+        before = turn.stream
+        turn.running.update_options(turn_detection=TurnDetector())
+        await until(lambda: before._core.closed)
+        assert answer.result().end_of_turn_probability == probability
+        assert await before.unlikely_threshold(None) == 0.5
         await until(lambda: turn.items)
