@@ -119,6 +119,10 @@ class DetectorSession:
         """See :meth:`StreamSettings.supports_language`."""
         return self._settings.supports_language(self._judged_route, language)
 
+    def is_made_for(self, language: str | None) -> bool:
+        """See :meth:`StreamSettings.is_made_for`."""
+        return self._settings.is_made_for(self._judged_route, language)
+
     def endpointing(self, language: str | None) -> EndpointingOptions | None:
         """See :meth:`StreamSettings.endpointing`."""
         return self._settings.endpointing(self._judged, language)

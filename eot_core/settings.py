@@ -117,6 +117,13 @@ class StreamSettings:
         return self.thresholds(route).lookup_backchannel(self._languages.resolve(language))
 
     def supports_language(self, route: Route | None, language: str | None) -> bool:
+        """Whether the route's model is to judge the language: it was made for it, or judges any."""
+        local = self._options.local
+        is_local = route is Route.LOCAL or self._options.cloud_model is None
+        made_for_it = self.is_made_for(route, language)  # which remembers the language
+        return made_for_it or (is_local and local is not None and local.judges_any_language)
+
+    def is_made_for(self, route: Route | None, language: str | None) -> bool:
         """Whether the route's model was made for the language (see :meth:`Thresholds.supports`)."""
         return self.thresholds(route).supports(self._languages.resolve(language))
 

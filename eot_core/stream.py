@@ -85,6 +85,7 @@ class DetectorStream(Observable):
         parent: Emitter | None = None,
     ) -> None:
         self._session = session
+        self._foreign: set[str | None] = set()  # languages that the model judges without having been made for them
         self._make_transport = make_transport
         self._clock = clock
         self._provider = provider
@@ -165,8 +166,23 @@ class DetectorStream(Observable):
         return self._session.backchannel_threshold(language)
 
     def supports_language(self, language: str | None = None) -> bool:
-        """Whether the active model was made for the language, or the user gave a threshold for it."""
-        return self._session.supports_language(language)
+        """Whether the active model is to judge the language.
+
+        It is where the model was made for it, or the user gave a threshold for it; and, with a warning, where it is one
+        that judges any (:attr:`ModelSpec.judges_any_language`).
+        """
+        supported = self._session.supports_language(language)
+        key = self._session.language
+        if supported and key not in self._foreign and not self._session.is_made_for(language):
+            self._foreign.add(key)
+            logger.warning(
+                "%s was not made for the language %r: it judges by the voice alone, with its default threshold. Measure "
+                "one on your own calls (eot tune), or give one: unlikely_threshold={%r: ...}",
+                self.model,
+                key,
+                key,
+            )
+        return supported
 
     # -- the conversation -----------------------------------------------------------------------------------------
 

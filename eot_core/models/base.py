@@ -86,6 +86,9 @@ class ModelSpec:
     """Seconds before the onset of the turn that belong to the window; None for a rolling window that ignores turns."""
     sha256: str | None = None
     """Checksum of the weights, hex; None where the user brings their own."""
+    judges_any_language: bool = False
+    """What becomes of a language that is not in ``thresholds``. True: the model hears more than words, and judges it too,
+    by ``default_threshold``. False: it is not asked, and pauses end after the minimum delay."""
     hears_all: bool = False
     """True: the model is given all the silence that there has been when it is asked. False: as much of it as it was
     measured with, on whatever framework (:data:`~eot_core.endpointing.FIRST_HEARS`): 50 ms more change a score."""

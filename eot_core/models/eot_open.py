@@ -132,6 +132,7 @@ def _spec(name: str) -> ModelSpec:
         thresholds=head.thresholds,
         pre_speech=smart_turn.PRE_SPEECH,
         sha256=_checksum(name),
+        judges_any_language=True,
         is_available=partial(_is_available, name),
     )
 

@@ -65,6 +65,7 @@ def smart_turn_spec(*, weights: str | os.PathLike[str] | None = None) -> ModelSp
         thresholds=dict.fromkeys(LANGUAGES, THRESHOLD),
         pre_speech=PRE_SPEECH,
         sha256=SHA256,
+        judges_any_language=True,  # as Pipecat has it judge them
         is_available=partial(_is_available, weights),
     )
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from session_driver import Driver, local_spec
+from session_driver import CALIBRATION, Driver, local_spec
 
 from eot_core.effects import Route
 from eot_core.events import Outcome
@@ -314,6 +314,21 @@ class TestLanguages:
         assert d.session.supports_language("multi")
         assert d.session.supports_language(None)
         assert not d.session.supports_language("sv")
+
+    def test_a_model_that_judges_any_language(self) -> None:
+        d = Driver(local=local_spec(judges_any_language=True))
+        assert d.session.supports_language("sv")
+        assert d.session.language == "sv"
+        assert not d.session.is_made_for("sv")
+        assert d.session.is_made_for("fr")
+        assert d.session.threshold("sv") == 0.36, "its default"
+
+    def test_only_where_it_is_that_model_who_judges(self) -> None:
+        d = Driver(cloud=True, local=local_spec(judges_any_language=True))
+        d.run(d.session.on_ready(d.now, Route.CLOUD, CALIBRATION))
+        assert not d.session.supports_language("sv")
+        d.run(d.session.on_failed(d.now, Route.CLOUD, "http_500", retryable=False))
+        assert d.session.supports_language("sv")
 
     def test_no_backchannel_from_a_local_model(self) -> None:
         d = Driver(backchannel_overrides=0.1)

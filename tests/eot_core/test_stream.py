@@ -74,6 +74,19 @@ async def test_answer_reaches_the_future_and_the_listeners() -> None:
     await rig.stream.aclose()
 
 
+async def test_a_language_that_the_model_was_not_made_for_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    spec = fake_spec(thresholds={"en": 0.5}, judges_any_language=True)
+    session = DetectorSession(
+        SessionOptions(None, spec, 1.0, FallbackOptions()), Thresholds(spec.name, Calibration({"en": 0.5}, 0.5))
+    )
+    stream = DetectorStream(session, Rig().make, clock=ManualClock(), provider="tests", prediction_timeout=1.0)
+    for tag in ("en", None, "sv-SE", "sv", "multi"):
+        assert stream.supports_language(tag)
+    (record,) = caplog.records
+    assert "fake-model was not made for the language 'sv'" in record.getMessage()
+    await stream.aclose()
+
+
 async def test_deadline_comes_from_the_injected_clock() -> None:
     rig = Rig()
     rig.stream.push_audio(NOISE)
