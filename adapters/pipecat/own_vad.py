@@ -69,9 +69,14 @@ class OwnVAD:
         if self._controller is not None:
             await self._controller.stop()
 
-    async def give_way(self) -> None:
-        """Another VAD is there. Speech that this one has reported is taken back: the other reports it from now on."""
-        if self._speaking and self._analyzer is not None:
+    async def give_way(self, *, spoke: bool) -> None:
+        """Another VAD is there, which reports speech from now on.
+
+        Args:
+            spoke: it has, and so whoever listens knows where the user is. Else speech that this one has reported is
+                taken back: nobody would say that it ended.
+        """
+        if self._speaking and self._analyzer is not None and not spoke:
             self._speaking = False
             await self._broadcast(VADUserStoppedSpeakingFrame, stop_secs=0.0)
         await self.cleanup()

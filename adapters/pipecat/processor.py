@@ -160,12 +160,12 @@ class TurnDetectorProcessor(UserTurnProcessor):
             case ServiceMetadataFrame():
                 await self._insist(frame)
             case SpeechControlParamsFrame(vad_params=params) if params is not None:
-                await self._yield_vad()
+                await self._yield_vad(spoke=False)
             case UserMuteStoppedFrame():
                 if self._own_vad is not None:
                     await self._own_vad.say_again()
             case VADUserStartedSpeakingFrame() | VADUserStoppedSpeakingFrame():
-                await self._yield_vad()
+                await self._yield_vad(spoke=True)
                 self._check_adopted()
             case TranscriptionFrame() | InterimTranscriptionFrame():
                 self._check_adopted()
@@ -247,11 +247,11 @@ class TurnDetectorProcessor(UserTurnProcessor):
         if issubclass(kind, VADUserStartedSpeakingFrame):
             self._check_adopted()
 
-    async def _yield_vad(self) -> None:
+    async def _yield_vad(self, *, spoke: bool) -> None:
         if self._own_vad is not None and self._own_vad.automatic:
             logger.debug(f"{self}: the pipeline has a VAD; none is run here")
             vad, self._own_vad = self._own_vad, None
-            await vad.give_way()
+            await vad.give_way(spoke=spoke)
 
 
 class _Follow(ExternalUserTurnStrategies):

@@ -208,6 +208,28 @@ async def test_a_vad_that_does_not_announce_itself_takes_over_when_it_speaks() -
         assert call.sink.of(VADUserStoppedSpeakingFrame) == []
 
 
+async def test_a_vad_that_speaks_first_in_the_middle_of_speech_ends_no_turn() -> None:
+    """Ours had reported that speech by then, and nobody has to say that it ended."""
+    clock = ManualClock()
+    processor = make(clock)
+    async with Call(clock=clock, before=[processor]) as call:
+        call.listen(processor.strategy)
+        await call.settle()
+        await call.send(*frames(silence(0.5), word()[:9000]))
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+        await call.start_speaking()
+        await call.send(final("I am", finalized=True))
+        await call.advance(3.0)
+        assert call.sink.of(VADUserStoppedSpeakingFrame) == []
+        assert call.predictions == call.turns == []
+        await call.speak()
+        await call.stop_speaking()
+        await call.until(lambda: call.predictions)
+        await call.advance(0.3)
+        await call.until(lambda: call.turns)
+        assert len(call.sink.of(VADUserStoppedSpeakingFrame)) == 1
+
+
 async def test_where_nobody_adopts_the_strategy_the_vad_is_run_all_the_same() -> None:
     clock = ManualClock()
     params = LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies())
