@@ -106,7 +106,7 @@ class TurnDetector(Observable):
                 ``unlikely_threshold`` or ``endpointing`` goes before it. None: the calibrated threshold and the
                 framework's own delays.
             calibration: a file that ``eot tune`` wrote, to take operating points from, and the heads that it has for
-                the local model; alone it means "balanced".
+                the local model; alone it means "balanced" for the models that it has, and nothing for others.
             endpointing: the delays; None: the operating point's, or the framework's own.
             clock: time and timers; None: those of the event loop.
 
@@ -334,10 +334,12 @@ class TurnDetector(Observable):
         from .own_calibration import apply_calibration
 
         point = OperatingPoint.parse("balanced" if operating_point is None else operating_point)
-        if calibration is not None:
-            point = replace(point, calibration=calibration)
+        if calibration is not None:  # alone, it is about the models that it has, and no other
+            point = replace(point, calibration=calibration, published=point.published and operating_point is not None)
         names = [self.model, *([self._local.name] if self._local is not None else [])]
         point, self._local = apply_calibration(point, self._local, names)
+        if operating_point is None:
+            return point if any(point.knows(name) for name in names) else None
         point.resolve(self.model)
         if self._local is not None and not point.knows(self._local.name):
             logger.warning(

@@ -68,7 +68,10 @@ class OperatingPoint:
     max_latency: float | None = None
     """Mean seconds from the end of speech to the end of the turn; the cutoffs are then the fewest."""
     calibration: str | os.PathLike[str] | PolicyTable | None = field(default=None, kw_only=True)
-    """A calibration file, or its content; it counts before the published table, for the models that are in it."""
+    """A calibration file, or its content; it counts before the published table, for the models and the languages that
+    are in it."""
+    published: bool = field(default=True, kw_only=True)
+    """False: nothing holds for a model that the calibration file does not have."""
 
     def __post_init__(self) -> None:
         given = [n for n in ("name", "max_cutoff_rate", "max_latency") if getattr(self, n) is not None]
@@ -113,20 +116,22 @@ class OperatingPoint:
 
     def knows(self, model: str) -> bool:
         """Whether anything was measured for ``model`` (a full name)."""
-        return self._policies(model) is not None
+        return bool(self._measured(model))
 
     def heads(self, model: str) -> Mapping[str, OwnHead]:
         """Heads of one's own that the calibration file has for ``model`` (a full name), by language key."""
-        policies = self._policies(model)
-        return {} if policies is None else policies.heads
+        return next((table.heads for table in self._measured(model)), {})
 
     def resolve(self, model: str, language: str | None = None, *, head: str | None = None) -> ResolvedPoint:
         """Threshold and delays for a model and a language.
 
+        Figures for the language itself go first, those of the calibration file before the published ones; then those
+        for English, or, where English was not measured, for another language, from the same two places.
+
         Args:
             model: full name, for example "smart-turn-v3.2".
-            language: any BCP-47 tag; English counts where it is None, names no language, or was not measured (the
-                table's only language, where English was not measured either).
+            language: any BCP-47 tag. Where it is None or names no language, the calibration file's English counts, or
+                its only language.
             head: the score came from the calibration file's head for this language (key): what was measured with that
                 head counts, whatever ``language`` is. None: from the model as it is shipped.
 
@@ -134,21 +139,24 @@ class OperatingPoint:
             OperatingPointError: nothing was measured for ``model``, or there is no such head; the message says what
                 to do.
         """
-        policies = self._policies(model)
-        if policies is None:
+        tables = self._measured(model)
+        if not tables:
             raise OperatingPointError(
                 f"no operating point was measured for {model}: measure one (eot tune) and pass its calibration file, "
                 "or set threshold and delays by hand"
             )
-        asked = language_key(language) or DEFAULT_LANGUAGE
+        named = language_key(language)
+        asked = named or DEFAULT_LANGUAGE
         if head is None:
+            policies = next((table for table in tables if named in table.languages), tables[0])
             key = next((k for k in (asked, DEFAULT_LANGUAGE) if k in policies.languages), min(policies.languages))
             measured = policies.languages[key]
-        elif head in policies.heads:
+        else:
+            policies = tables[0]
+            if head not in policies.heads:
+                raise OperatingPointError(f"the calibration file has no head for {model} in {head!r}")
             asked = key = head
             measured = policies.heads[head].points
-        else:
-            raise OperatingPointError(f"the calibration file has no head for {model} in {head!r}")
         chosen, within = self._choose(measured)
         borrowed = "" if key == asked else f" Nothing was measured for {asked!r}; these are the figures for {key!r}."
         return ResolvedPoint(
@@ -162,11 +170,11 @@ class OperatingPoint:
             within_budget=within,
         )
 
-    def _policies(self, model: str) -> ModelPolicies | None:
-        for table in (self.calibration, PolicyTable.published()):
-            if isinstance(table, PolicyTable) and model in table.models:
-                return table.models[model]
-        return None
+    def _measured(self, model: str) -> list[ModelPolicies]:
+        """What was measured of ``model``: the calibration file's, then the published."""
+        own = self.calibration.models.get(model) if isinstance(self.calibration, PolicyTable) else None
+        published = PolicyTable.published().models.get(model) if self.published or own is not None else None
+        return [policies for policies in (own, published) if policies is not None]
 
     def _choose(self, measured: tuple[MeasuredPolicy, ...]) -> tuple[MeasuredPolicy, bool]:
         if self.max_latency is not None:
@@ -184,7 +192,14 @@ class OperatingPoint:
             if better.cutoff_rate < chosen.cutoff_rate - _SLACK:
                 chosen = better
             within = fits
-        return chosen, within
+        # What was measured on other calls than it was chosen on need not come in order: "quick" may be the slowest.
+        return _best_of_both(measured, chosen), within
+
+
+def _best_of_both(measured: tuple[MeasuredPolicy, ...], chosen: MeasuredPolicy) -> MeasuredPolicy:
+    """A policy that is better than ``chosen`` in one of the two and as good in the other, where there is one."""
+    as_good = [p for p in measured if p.cutoff_rate <= chosen.cutoff_rate and p.latency <= chosen.latency]
+    return min(as_good, key=lambda p: (p.cutoff_rate, p.latency))
 
 
 _STEPS: Mapping[str | None, int] = {"quick": 0, "balanced": 1, "patient": 2}

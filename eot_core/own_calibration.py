@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .models.base import ModelError, ModelSpec
+from .models.weights import sha256_of
 from .operating_points import OperatingPoint
 from .policy_table import OperatingPointError, PolicyTable
 
@@ -34,23 +35,26 @@ def apply_calibration(
     if not isinstance(table, PolicyTable):
         return point, local
     if not any(name in table.models for name in names):
+        runs_cloud = local is None or names[0] != local.name
         logger.warning(
             "the calibration file is for %s, and this detector runs %s: it changes nothing. Name the model that it is "
-            "for: TurnDetector(model=%r, ...)",
+            "for: TurnDetector(%s=%r, ...)",
             " and ".join(table.models),
             " and ".join(dict.fromkeys(names)),
+            "fallback_model" if runs_cloud else "model",
             next(iter(table.models), None),
         )
     policies = None if local is None else table.models.get(local.name)
     if local is None or policies is None:
         return point, local
-    if policies.sha256 is not None and local.sha256 is not None and policies.sha256 != local.sha256:
+    weights = None if policies.sha256 is None else _checksum(local)
+    if policies.sha256 is not None and weights is not None and policies.sha256 != weights:
         logger.warning(
             "the calibration file was made with other weights of %s (sha256 %s..., here %s...): what it has for them "
             "does not count. Run eot tune again",
             local.name,
             policies.sha256[:12],
-            local.sha256[:12],
+            weights[:12],
         )
         return replace(point, calibration=table.without(local.name)), local
     if policies.heads:
@@ -61,3 +65,13 @@ def apply_calibration(
         except ModelError as error:
             raise OperatingPointError(f"calibration: {error}") from error
     return point, local
+
+
+def _checksum(local: ModelSpec) -> str | None:
+    """Of the weights, hex; None where they cannot be read (which is said when they are loaded)."""
+    if local.sha256 is not None or local.file is None:
+        return local.sha256
+    try:
+        return sha256_of(local.file)
+    except OSError:
+        return None

@@ -129,6 +129,8 @@ class PolicyTable:
                 data = json.load(file)
         except OSError as error:
             raise OperatingPointError(f"calibration {name}: cannot be read: {error.strerror}") from error
+        except RecursionError as error:
+            raise OperatingPointError(f"calibration {name}: is nested too deeply to be one") from error
         except ValueError as error:  # JSON's own, and bytes that are no UTF-8
             raise OperatingPointError(f"calibration {name}: is no JSON: {error}") from error
         return cls.from_json(data, f"calibration {name}")
@@ -149,6 +151,8 @@ class PolicyTable:
             )
         sources = _mapping(data.get("sources", {}), f"{where}: sources")
         models = _mapping(data.get("models"), f"{where}: models")
+        if not models:
+            raise OperatingPointError(f"{where}: models is empty: run eot tune again")
         return cls(MappingProxyType({str(m): _model(m, row, sources, f"{where}: {m}") for m, row in models.items()}))
 
 

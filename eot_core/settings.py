@@ -72,7 +72,7 @@ class StreamSettings:
         self._options = options
         self._thresholds = thresholds
         self._languages = LanguageTracker()
-        self._points: dict[tuple[str, str, str | None], ResolvedPoint] = {}
+        self._points: dict[tuple[str, str | None, str | None], ResolvedPoint] = {}
 
     @property
     def language(self) -> str | None:
@@ -108,7 +108,7 @@ class StreamSettings:
         key = self._languages.resolve(language)
         route, head = self._parts(judged)
         thresholds = self.thresholds(route)
-        point = None if thresholds.is_overridden(key) else self._point(route, key, head)
+        point = None if thresholds.is_overridden(key) else self._point(route, head)
         value = thresholds.lookup(key) if point is None else point.threshold
         return UNKNOWN_THRESHOLD if value is None else value
 
@@ -137,7 +137,7 @@ class StreamSettings:
             return self._options.endpointing
         key = self._languages.resolve(language)
         route, head = self._parts(judged)
-        point = self._point(route, key, head)
+        point = self._point(route, head)
         if point is None:
             return None
         low = max(point.options.min_delay, DETECTOR_MIN_DELAY)
@@ -168,7 +168,9 @@ class StreamSettings:
             return judged.route, judged.head
         return judged, self.head(judged)
 
-    def _point(self, route: Route | None, language: str, head: str | None) -> ResolvedPoint | None:
+    def _point(self, route: Route | None, head: str | None) -> ResolvedPoint | None:
+        """For the language that was named last: where none was, a calibration file knows best what is spoken."""
+        language = self._languages.last
         wanted, model = self._options.operating_point, self._options.model_name(route)
         if wanted is None or not wanted.knows(model):
             return None

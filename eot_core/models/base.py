@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,6 +87,8 @@ class ModelSpec:
     """Seconds before the onset of the turn that belong to the window; None for a rolling window that ignores turns."""
     sha256: str | None = None
     """Checksum of the weights, hex; None where the user brings their own."""
+    file: Path | None = None
+    """The weights, where they are a file of the user's own."""
     judges_any_language: bool = False
     """What becomes of a language that is not in ``thresholds``. True: the model hears more than words, and judges it too,
     by ``default_threshold``. False: it is not asked, and pauses end after the minimum delay."""

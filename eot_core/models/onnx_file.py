@@ -101,6 +101,7 @@ def _spec(
         default_threshold=threshold,
         pre_speech=pre_speech,
         sha256=sha256,
+        file=file,
         is_available=file.is_file,
     )
 

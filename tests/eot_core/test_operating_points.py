@@ -143,16 +143,51 @@ class TestCalibration:
         resolved = point.resolve("smart-turn-v3.2", "en")
         assert (resolved.threshold, resolved.options) == (0.4, EndpointingOptions(0.25, 1.5))
         assert resolved.provenance == "120 calls of mine. One accent only."
-        # Another model's figures are still the published ones; another language borrows from this file.
+        # Another model's figures are still the published ones, and so are another language's.
         assert point.resolve("turn-detector-v1", "en").threshold == 0.72
-        assert point.resolve("smart-turn-v3.2", "de").threshold == 0.4
+        assert point.resolve("smart-turn-v3.2", "de") == OperatingPoint(max_cutoff_rate=0.05).resolve(
+            "smart-turn-v3.2", "de"
+        )
+
+    def test_a_language_that_nobody_measured_borrows_from_it(self) -> None:
+        resolved = OperatingPoint("quick", calibration=PolicyTable.from_json(calibration())).resolve(
+            "smart-turn-v3.2", "sv"
+        )
+        assert (resolved.threshold, resolved.language) == (0.4, "en")
+        assert resolved.provenance.endswith("Nothing was measured for 'sv'; these are the figures for 'en'.")
 
     def test_its_only_language(self) -> None:
         data = calibration()
         languages = data["models"]["smart-turn-v3.2"]["languages"]
         languages["de"] = languages.pop("en-US")
         point = OperatingPoint("quick", calibration=PolicyTable.from_json(data))
-        assert point.resolve("smart-turn-v3.2", "fr").language == "de"
+        assert point.resolve("smart-turn-v3.2").language == "de", "where nobody says what is spoken"
+        assert point.resolve("smart-turn-v3.2", "en") == OperatingPoint("quick").resolve("smart-turn-v3.2", "en")
+        assert point.resolve("smart-turn-v3.2", "fr").language == "fr"
+        assert point.resolve("smart-turn-v3.2", "sv").language == "de"
+
+    def test_without_the_published_table(self) -> None:
+        point = OperatingPoint("quick", calibration=PolicyTable.from_json(calibration()), published=False)
+        assert not point.knows("turn-detector-v1")
+        with pytest.raises(OperatingPointError, match="no operating point was measured for turn-detector-v1"):
+            point.resolve("turn-detector-v1", "en")
+        assert point.resolve("smart-turn-v3.2", "de").language == "de", "of a model that it has, every language"
+
+    def test_no_name_is_slower_and_cuts_off_more_than_the_next(self) -> None:
+        """Held-out figures of what was chosen for 0.3 s, 10 % and 5 %: noise has put them in another order."""
+        rows = [("latency", 0.3, 0.049, 0.405), ("cutoff", 0.1, 0.095, 0.36), ("cutoff", 0.05, 0.047, 0.397)]
+        data = calibration()
+        data["models"]["smart-turn-v3.2"]["languages"]["en-US"]["points"] = [
+            {"budget": b, "value": v, "threshold": 0.5, "min_delay": 0.3, "max_delay": 2.0}
+            | {"cutoff_rate": c, "latency": t}
+            for b, v, c, t in rows
+        ]
+        table = PolicyTable.from_json(data)
+        found = [
+            OperatingPoint(name, calibration=table).resolve("smart-turn-v3.2", "en")
+            for name in ("quick", "balanced", "patient")
+        ]
+        assert [point.latency for point in found] == [0.397, 0.397, 0.397]
 
     def test_curves(self) -> None:
         table = PolicyTable.from_json(calibration(exponent=2.5, rescore_every=0.2))
@@ -181,6 +216,7 @@ class TestCalibration:
             ({**calibration(), "schema": "eot-calibration/9"}, "schema 'eot-calibration/9' is not known .* upgrade"),
             ({"schema": "eot-calibration/1"}, "calibration: models must be a JSON object"),
             ({"schema": "eot-calibration/1", "models": {"m": {"languages": {}}}}, "m: languages is empty"),
+            ({"schema": "eot-calibration/1", "models": {}}, "models is empty"),
             (
                 {"schema": "eot-calibration/1", "models": {"m": {"languages": {"en": {"points": []}}}}},
                 "m en: points must be a list with at least one policy",
@@ -201,6 +237,9 @@ class TestCalibration:
         (tmp_path / "bad.json").write_text("{")
         with pytest.raises(OperatingPointError, match=r"bad\.json: is no JSON"):
             PolicyTable.load(tmp_path / "bad.json")
+        (tmp_path / "deep.json").write_text("[" * 100_000)
+        with pytest.raises(OperatingPointError, match=r"deep\.json: is nested too deeply"):
+            PolicyTable.load(tmp_path / "deep.json")
         with pytest.raises(TypeError, match="calibration must be a path, got int"):
             OperatingPoint("quick", calibration=3)  # type: ignore[arg-type]
 

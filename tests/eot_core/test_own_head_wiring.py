@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -17,6 +18,7 @@ from eot_core.data import demo_recording
 from eot_core.effects import Route
 from eot_core.models import smart_turn
 from eot_core.models.handle import model_handle
+from eot_core.models.onnx_file import onnx_file
 from eot_core.models.registry import resolve_model
 from eot_core.policy_table import OperatingPointError, PolicyTable
 from eot_core.transports.base import Answer
@@ -186,6 +188,50 @@ class TestDetector:
             detector = TurnDetector(model="smart-turn-v3.2", calibration=path)
         assert detector.local_model is resolve_model("smart-turn-v3.2")
         assert "is for eot-open-1, and this detector runs smart-turn-v3.2: it changes nothing" in caplog.text
+        assert "TurnDetector(model='eot-open-1', ...)" in caplog.text
+
+    async def test_and_it_does_change_nothing(self, path: Path) -> None:
+        with_file = TurnDetector(model="smart-turn-v3.2", calibration=path).stream()
+        without = TurnDetector(model="smart-turn-v3.2").stream()
+        for language in (None, "en", "de"):
+            assert with_file.unlikely_threshold(language) == without.unlikely_threshold(language) == 0.5
+            assert with_file.endpointing(language) is None
+        await with_file.aclose()
+        await without.aclose()
+
+    async def test_of_two_models_it_is_about_the_one_that_it_has(
+        self, path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cloud = {"version": "v1", "base_url": "ws://localhost:1", "api_key": "key", "api_secret": "secret"}
+        detector = TurnDetector(**cloud, fallback_model="eot-open-1", calibration=path)  # type: ignore[arg-type]
+        assert detector._point is not None
+        assert not detector._point.knows("turn-detector-v1"), "what is published was not asked for"
+        assert detector._point.knows("eot-open-1")
+        assert not caplog.records
+        TurnDetector(**cloud, fallback_model="smart-turn-v3.2", calibration=path)  # type: ignore[arg-type]
+        assert "TurnDetector(fallback_model='eot-open-1', ...)" in caplog.text, "model= would give up the cloud"
+
+    def test_a_file_of_ones_own_that_has_changed(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        onnx, calibration = tmp_path / "mine.onnx", tmp_path / "mine.json"
+        onnx.write_bytes(b"before")
+        content = with_own_heads({}, languages=("en",))
+        row = content["models"].pop("eot-open-1")
+        content["models"]["mine"] = row | {"sha256": hashlib.sha256(b"before").hexdigest()}
+        calibration.write_text(json.dumps(content))
+        point = TurnDetector(model=onnx, calibration=calibration)._point
+        assert point is not None
+        assert point.resolve("mine", "en").threshold == WITHOUT_HEAD["threshold"]
+        assert not caplog.records
+        onnx.write_bytes(b"fitted anew")
+        assert TurnDetector(model=onnx, calibration=calibration)._point is None
+        assert "was made with other weights of mine" in caplog.text
+
+    def test_a_file_that_is_not_there_is_not_its_business(self, tmp_path: Path) -> None:
+        content = with_own_heads({}, languages=("en",))
+        content["models"]["gone"] = content["models"].pop("eot-open-1")
+        calibration = tmp_path / "mine.json"
+        calibration.write_text(json.dumps(content))
+        assert TurnDetector(model=onnx_file(tmp_path / "gone.onnx"), calibration=calibration)._point is not None
 
     def test_other_weights_of_the_model(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Neither the head nor the points were measured with them: what is published counts."""
@@ -197,8 +243,10 @@ class TestDetector:
         assert detector.local_model is resolve_model("eot-open-1")
         assert "was made with other weights of eot-open-1" in caplog.text
         assert "Run eot tune again" in caplog.text
-        assert detector._point is not None
-        assert detector._point.resolve("eot-open-1", "en") == OperatingPoint("balanced").resolve("eot-open-1", "en")
+        assert detector._point is None, "nobody asked for an operating point"
+        asked = TurnDetector(model="eot-open-1", operating_point="patient", calibration=path)
+        assert asked._point is not None
+        assert asked._point.resolve("eot-open-1", "en") == OperatingPoint("patient").resolve("eot-open-1", "en")
 
     @pytest.mark.parametrize(
         ("change", "message"),
