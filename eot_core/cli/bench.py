@@ -214,7 +214,7 @@ def _from_predictions(args: argparse.Namespace, err: TextIO) -> Benchmark:
 
 def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, ScoredSet]:
     from ..evaluation.benchmark import from_scored
-    from ..evaluation.cache import default_cache
+    from ..evaluation.cache_folder import NotKept, open_cache
     from ..evaluation.dataset import read_dataset
     from ..evaluation.dataset_kind import refuse_for_bench
     from ..evaluation.progress import Progress
@@ -232,7 +232,8 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
         progress.say(f"eot bench: {problem}")
 
     items = read_dataset(args.dataset, split=args.split, language=language, on_problem=on_problem)
-    cache = None if args.no_cache else (args.cache or default_cache())
+    not_kept = NotKept(lambda message: progress.say(f"eot bench: {message}"))
+    cache = None if args.no_cache else open_cache(args.cache, not_kept)
     try:
         scored = score_items(
             items[: args.limit], scorers, options, cache=cache, on_problem=on_problem, on_progress=progress

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
 
 class _Tune:
     def __init__(self, args: argparse.Namespace, out: TextIO, err: TextIO) -> None:
-        from ..evaluation.cache import default_cache
+        from ..evaluation.cache_folder import NotKept, open_cache
         from ..evaluation.tuning_budgets import parse_budget
         from ..evaluation.tuning_features import head_scorers
         from ..languages import language_key
@@ -76,14 +76,15 @@ class _Tune:
         self._language = None if args.language is None else language_key(args.language)
         if args.language is not None and self._language is None:
             raise ValueError(f"--language {args.language!r} names no language: use a BCP-47 tag such as 'en'")
-        self._cache: Path | None = None if args.no_cache else (args.cache or default_cache())
+        self._say: Callable[[str], None] = lambda message: print(message, file=err)
+        self._not_kept = NotKept(lambda message: self._say(f"eot tune: {message}"))
         names = model_names(args.model)
         plain = model_scorers(names)
         self._checksums = {s.name: checksum_of(s, name) for s, name in zip(plain, names, strict=True)}
-        self._scorers = plain if args.no_head else head_scorers(plain, self._cache)
+        self._cache: Path | None = None if args.no_cache else open_cache(args.cache, self._not_kept)
+        self._scorers = plain if args.no_head else head_scorers(plain, self._cache, self._not_kept)
         self._features: dict[str, PauseFeatures] = {}
         self._path = Path(args.dataset).expanduser()
-        self._say: Callable[[str], None] = lambda message: print(message, file=err)
 
     def run(self) -> int:
         from ..evaluation.tuning_file import calibration, report_lines, write_calibration
@@ -186,6 +187,7 @@ class _Tune:
                 cache=self._cache,
                 on_problem=self._on_problem,
                 on_progress=progress,
+                not_kept=self._not_kept,
             )
         if not calls.items:
             raise ValueError(f"{self._path}: no turn was found in any recording")

@@ -69,6 +69,7 @@ def read_calls(
     cache: Path | None = None,
     on_problem: Callable[[Problem], None],
     on_progress: Callable[[int, int], None] = lambda done, of: None,
+    not_kept: Callable[[OSError], None] = lambda error: None,
 ) -> Calls:
     """Listen to every recording; what was heard is in ``cache`` at once.
 
@@ -81,11 +82,11 @@ def read_calls(
         cache: folder for what was heard; None keeps nothing.
         on_problem: told of every recording that cannot be used, and why.
         on_progress: told how many seconds are listened to, of how many (of both channels, each on its own).
+        not_kept: told why something is not in ``cache``.
 
     Raises:
         DatasetError: there is no recording, or the language of none of them is known.
         ModelError: the VAD cannot be loaded.
-        OSError: the cache cannot be written.
     """
     path = Path(path).expanduser()
     agent = (0 if caller == 1 else 1) if agent is None else agent
@@ -93,7 +94,7 @@ def read_calls(
         raise DatasetError(f"caller and agent cannot both be on channel {caller}")
     vad = SileroVAD()
     vad.warm_up()
-    listener = _Listener(vad, SegmentCache(cache), caller, agent, on_problem, on_progress)
+    listener = _Listener(vad, SegmentCache(cache, not_kept), caller, agent, on_problem, on_progress)
     named = list(_with_language(path, language))
     if not named:
         raise DatasetError(f"{path}: holds no recording ({', '.join(sorted(SUFFIXES))})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -61,21 +62,24 @@ def speech_segments(recording: Recording, vad: SileroVAD, heard: Callable[[float
 
 
 class SegmentCache:
-    """Segments by content and channel, a small file each; None keeps nothing."""
+    """Segments by content and channel, a small file each."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, not_kept: Callable[[OSError], None] = lambda error: None) -> None:
         """
         Args:
-            folder: the cache of scores; a folder in it is made.
-
-        Raises:
-            OSError: it cannot be made.
+            folder: the cache of scores; a folder in it is made. None keeps nothing.
+            not_kept: told why something is not kept; what was heard counts all the same.
         """
         self._folder: Path | None = None
+        self._not_kept = not_kept
         if folder is not None:
             version = hashlib.sha256(f"1 {SHA256} {OPTIONS}".encode()).hexdigest()[:12]
             self._folder = folder / f"speech-{version}"
-            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                not_kept(error)
+                self._folder = None
 
     def get(self, checksum: str, channel: int) -> Segments | None:
         """What was kept; None where nothing was, or it cannot be read."""
@@ -88,16 +92,18 @@ class SegmentCache:
             return None
 
     def put(self, checksum: str, channel: int, segments: Segments) -> None:
-        """Keep them; whole, or not at all.
-
-        Raises:
-            OSError: they cannot be written.
-        """
+        """Keep them; whole, or not at all."""
         path = self._path(checksum, channel)
-        if path is not None:
-            part = path.with_suffix(f".{os.getpid()}.part")
+        if path is None:
+            return
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
             part.write_text(json.dumps(segments), encoding="utf-8")
             part.replace(path)
+        except OSError as error:
+            self._not_kept(error)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
 
     def _path(self, checksum: str, channel: int) -> Path | None:
         return None if self._folder is None else self._folder / f"{checksum}-{channel}.json"

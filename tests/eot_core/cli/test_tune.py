@@ -127,6 +127,19 @@ class TestRecordings:
         named = {(p["budget"], p["value"]) for p in row["points"]}
         assert {("latency", 0.3), ("cutoff", 0.05), ("cutoff", 0.1)} <= named
 
+    def test_without_a_cache_that_can_be_written(self, calls: Path, tmp_path: Path) -> None:
+        """With a model that keeps what its head sees, too."""
+        pytest.importorskip("pipecat")
+        (tmp_path / "file").touch()
+        code, out, err = run(
+            calls / "de", "--language", "de", "--model", "eot-open-1-fast-4s", "-o", tmp_path / "c.json",
+            "--cache", tmp_path / "file" / "cache",
+        )  # fmt: skip
+        assert code == 2
+        assert "eot-open-1-fast-4s, de: too little data: 1 calls" in out
+        assert err.count(" is not kept, so that another run begins anew") == 1
+        assert f"{tmp_path / 'file' / 'cache'}'): make room, choose another folder (--cache FOLDER)" in err
+
     async def test_the_file_works_in_the_detector(self, done: tuple[Result, Path, Path]) -> None:
         _, path, _ = done
         detector = TurnDetector(model="smart-turn-v3.2", calibration=path, operating_point="patient")
