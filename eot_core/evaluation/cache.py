@@ -21,9 +21,9 @@ def default_cache() -> Path:
     return Path(root).expanduser() / "eot-adapters" / "bench"
 
 
-def item_key(audio: str, turn_start: float, channel: int | None) -> str:
+def item_key(audio: str, turn_start: float, channel: int | None, *, is_excerpt: bool = False) -> str:
     """What a recording's scores depend on, besides the model and the moment of scoring."""
-    content = json.dumps([audio, round(turn_start, 6), channel])
+    content = json.dumps([audio, round(turn_start, 6), channel, *(["excerpt"] if is_excerpt else [])])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -61,6 +61,8 @@ class Item:
     source: str | None = None
     turn_start: float = 0.0
     """Seconds; nothing before is heard by a model."""
+    is_excerpt: bool = False
+    """The audio is what a model was given in a call: nothing of it is to be left out."""
     channel: int | None = None
     """Of the speaker, in a recording with several; None leaves it to the options."""
     words: tuple[Mapping[str, Any], ...] = field(default=())

@@ -95,7 +95,7 @@ class ModelScorer:
 
     def _begin(self, item: Item, recording: Recording) -> float:
         """Seconds into the recording from which the model may hear this turn."""
-        if self.spec.pre_speech is None:
+        if self.spec.pre_speech is None or item.is_excerpt:
             return item.turn_start
         if self._begun is None or self._begun[0] is not item:
             onset = self._onset(item, recording)

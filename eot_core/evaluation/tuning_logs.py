@@ -265,14 +265,15 @@ def _score(
     recording = audio.open()
     try:
         end = recording.duration
-        key = item_key(audio.checksum(), 0.0, None)
+        key = item_key(audio.checksum(), 0.0, None, is_excerpt=True)
         (silence,) = silences.get(key, [end])
         if silence is None:
             silence = _silence_at_the_end(recording, vad)
             silences.put(key, pause.request, {end: silence})
         if silence >= end:
             raise AudioFileError(f"{pause.audio}: no speech is heard in it: silent, or not speech")
-        item = Item(pause.request, pause.language, audio, (Span(end - silence, end + MAX_HOLD),), pause.stream)
+        spans = (Span(end - silence, end + MAX_HOLD),)
+        item = Item(pause.request, pause.language, audio, spans, pause.stream, is_excerpt=True)
         scores: list[float] = []
         for scorer, kept in zip(scorers, caches, strict=True):
             (score,) = kept.get(key, [end])

@@ -245,3 +245,33 @@ async def test_a_conversation_that_was_really_logged(tmp_path: Path, monkeypatch
     assert scored.duration[:2] == pytest.approx([0.9, 0.9], abs=0.15)
     assert scored.answered_at == pytest.approx([0.22] * 3, abs=0.06)
     assert set(scored.language) == {"en"}
+
+
+@pytest.mark.parametrize("pre_speech", [0.0, 0.1, 0.3])
+async def test_a_pause_is_scored_as_it_was_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pre_speech: float
+) -> None:
+    """What was kept begins a little before the onset: a VAD that begins with it hears another one."""
+
+    class Hears(FakeModel):
+        def __init__(self) -> None:
+            super().__init__(0.1)
+            self.heard: list[bytes] = []
+
+        def predict(self, pcm: Any) -> float:
+            self.heard.append(np.ascontiguousarray(pcm).tobytes())
+            return super().predict(pcm)
+
+    monkeypatch.setenv("EOT_DECISION_LOG", str(tmp_path / "log.jsonl"))
+    monkeypatch.setenv("EOT_DECISION_LOG_AUDIO", str(tmp_path / "audio"))
+    pcm, rate = read_audio(demo_recording())
+    model = Hears()
+    spec = fake_spec(model, window=8.0, pre_speech=pre_speech)
+    await replay_core(
+        pcm, rate, detector=TurnDetector(model=spec, clock=ManualClock()), language="en", on_row=lambda row: None
+    )
+    in_the_call, model.heard = model.heard, []
+    score_logged(read_logs(find_logs(tmp_path), on_problem=Problems()), [ModelScorer(spec)], on_problem=Problems())
+    warm_up = 1
+    assert len(in_the_call) == warm_up + 3
+    assert model.heard[-3:] == in_the_call[-3:]
