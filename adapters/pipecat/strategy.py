@@ -42,7 +42,7 @@ from .channels import mono
 from .frames import BackchannelOpportunityFrame, TurnDecisionMetricsData
 from .judgement import Judge, describe
 from .logs import forward_core_log
-from .timing import end_of_speech, sleep_until
+from .timing import GRACE, answer_by, end_of_speech, sleep_until
 from .transcript_gate import TranscriptGate
 
 _DEFAULT_STOP_TIMEOUT = 5.0
@@ -289,7 +289,9 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             await sleep_until(self._clock, again)
             if self._stream is None:
                 break
-            later = self._decide(await self._stream.predict(again_at=again - decision.speech_ended_at))
+            asked = self._stream.predict(again_at=again - decision.speech_ended_at)
+            prediction = await answer_by(self._clock, asked, decision.commit_at + GRACE)
+            later = None if prediction is None else self._decide(prediction)
             if later is None:
                 break
             if later.commit_at != decision.commit_at:

@@ -85,6 +85,24 @@ async def test_a_model_that_hangs_costs_the_deadline_and_no_more() -> None:
         script.release()
 
 
+async def test_a_further_score_that_hangs_delays_no_turn_that_is_decided() -> None:
+    clock = ManualClock()
+    script = Script(0.8)  # 0.68 s after the end of speech
+    options = EndpointingOptions(0.4, 1.8, exponent=1.0, rescore_every=0.4)
+    async with Call(make(script, clock, endpointing=options), clock=clock) as call:
+        await call.utter()
+        await call.send(final(finalized=True))
+        script.hold()
+        await call.advance(0.25)  # at 0.4 s: another score is asked for
+        await call.until(lambda: len(script.seen) == 2)
+        await call.advance(0.15)
+        assert call.turns == []
+        await call.advance(0.15)
+        await call.until(lambda: call.turns)
+        script.release()
+        await call.until(lambda: len(call.decisions) == 1)
+
+
 async def test_speech_that_resumes_while_the_model_works_never_ends_the_turn() -> None:
     clock = ManualClock()
     script = Script(0.99)
