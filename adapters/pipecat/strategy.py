@@ -40,6 +40,7 @@ from eot_core.options import check_bool
 
 from .channels import mono
 from .frames import BackchannelOpportunityFrame, TurnDecisionMetricsData
+from .heard import HeardAudio
 from .judgement import Judge, describe
 from .logs import forward_core_log
 from .timing import GRACE, answer_by, end_of_speech, sleep_until
@@ -114,7 +115,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._clock: Clock
         self._stream: DetectorStream | None = None
         self._language: str | None = None
-        self._last_audio_at: float | None = None
+        self._heard = HeardAudio()
         self._stop_secs = 0.0
         self._speaking = False
         self._reports: asyncio.Queue[FallbackOccurred | BackchannelOpportunity]
@@ -192,7 +193,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._was_set_up = True
         self._clock = self._given_clock or LoopClock(asyncio.get_running_loop())
         self._speaking = False
-        self._last_audio_at = None
+        self._heard = HeardAudio()
         self._reports = asyncio.Queue()
         self._report_task = self.create_task(self._report())
         self._stream = self._detector.stream()
@@ -228,7 +229,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             return ProcessFrameResult.CONTINUE
         match frame:
             case InputAudioRawFrame():
-                self._last_audio_at = self._clock.now()
+                self._heard.came(self._clock.now(), frame.num_frames, frame.sample_rate)
                 self._stream.push_audio(mono(frame), frame.sample_rate)
             case VADUserStartedSpeakingFrame():
                 await self._speech_started(self._stream, frame)
@@ -265,13 +266,21 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             self._clock.now(),
             timestamp=frame.timestamp,
             stop_secs=frame.stop_secs,
-            last_audio_at=self._last_audio_at,
+            last_audio_at=self._heard.last_at,
         )
         self._endpointer.speech_ended(ended_at)
         self._gate.speech_ended(ended_at)
         # What the VAD had heard by then; its report may come later, but before any further audio.
-        self._pause = _Pause(stream.predict(silence=frame.stop_secs))
+        self._pause = _Pause(stream.predict(silence=self._silence_of(stream, ended_at, frame.stop_secs)))
         self._task = self.create_task(self._follow(self._pause))
+
+    def _silence_of(self, stream: DetectorStream, ended_at: float, silence: float) -> float:
+        """Seconds of silence at the end of what the detector has heard. What the VAD made up it gets to hear as well:
+        it would take the last words for silence otherwise, and hear none."""
+        made_up, silence = self._heard.made_up(self._clock.now(), ended_at, silence)
+        if made_up > 0.0:
+            stream.push_audio(bytes(2 * round(made_up * self._heard.rate)), self._heard.rate)
+        return silence
 
     async def _follow(self, pause: _Pause) -> None:
         pause.prediction = prediction = await pause.future
