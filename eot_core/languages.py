@@ -61,6 +61,9 @@ _TO_ISO_639_1 = {
 }  # fmt: skip
 
 
+_KEYS = frozenset(_TO_ISO_639_1.values())
+
+
 def language_key(tag: str | None) -> str | None:
     """The look-up key of a language tag.
 
@@ -77,6 +80,11 @@ def language_key(tag: str | None) -> str | None:
     if primary in _UNKNOWN or not primary.isalpha():
         return None
     return _TO_ISO_639_1.get(primary, primary)
+
+
+def is_known_language(key: str) -> bool:
+    """Whether ``key`` (:func:`language_key`) is that of a language in the table here, and not just any word."""
+    return key in _KEYS
 
 
 class LanguageTracker:

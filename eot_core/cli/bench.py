@@ -149,17 +149,6 @@ def _make_folder(name: str, path: Path) -> None:
         raise ValueError(f"{name}: nothing can be written in {path}")
 
 
-def _language(args: argparse.Namespace) -> str | None:
-    from ..languages import language_key
-
-    if args.language is None:
-        return None
-    language = language_key(args.language)
-    if language is None:
-        raise ValueError(f"--language {args.language!r} names no language: use a BCP-47 tag such as 'en'")
-    return language
-
-
 def _options(args: argparse.Namespace) -> ScoringOptions:
     from ..evaluation.scoring import ScoringOptions
     from ..evaluation.simulation import RESCORE_EVERY
@@ -175,6 +164,7 @@ def _options(args: argparse.Namespace) -> ScoringOptions:
 def _from_predictions(args: argparse.Namespace, err: TextIO) -> Benchmark:
     from ..evaluation.benchmark import benchmark
     from ..evaluation.dataset import DatasetError
+    from ..evaluation.language_folders import parse_language
     from ..evaluation.predictions import read_predictions
     from ..evaluation.progress import Progress
     from ..evaluation.scorers import VAD
@@ -184,7 +174,7 @@ def _from_predictions(args: argparse.Namespace, err: TextIO) -> Benchmark:
             raise ValueError(f"--{option} needs a dataset with its audio: {args.dataset} holds scores")
     if args.models != DEFAULT_MODELS:
         raise ValueError(f"--models needs a dataset with its audio: {args.dataset} holds the scores of one model")
-    language = _language(args)
+    language = parse_language(args.language)
     read = read_predictions(args.dataset, _options(args))
     pauses, sources = read.pauses, read.sources
     if language is not None:
@@ -217,11 +207,12 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
     from ..evaluation.cache_folder import NotKept, open_cache
     from ..evaluation.dataset import read_dataset
     from ..evaluation.dataset_kind import refuse_for_bench
+    from ..evaluation.language_folders import parse_language
     from ..evaluation.progress import Progress
     from ..evaluation.scorers import make_scorers
     from ..evaluation.scoring import score_items
 
-    language, options = _language(args), _options(args)
+    language, options = parse_language(args.language), _options(args)
     refuse_for_bench(Path(args.dataset).expanduser())
     scorers = make_scorers([name.strip() for name in args.models.split(",") if name.strip()])
     problems: list[Problem] = []

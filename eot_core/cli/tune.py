@@ -64,18 +64,16 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
 class _Tune:
     def __init__(self, args: argparse.Namespace, out: TextIO, err: TextIO) -> None:
         from ..evaluation.cache_folder import NotKept, open_cache
+        from ..evaluation.language_folders import parse_language
         from ..evaluation.tuning_budgets import parse_budget
         from ..evaluation.tuning_features import head_scorers
-        from ..languages import language_key
 
         check_arguments(args)
         self._args = args
         self._out = out
         self._err = err
         self._budget: Budget = parse_budget(args.budget)
-        self._language = None if args.language is None else language_key(args.language)
-        if args.language is not None and self._language is None:
-            raise ValueError(f"--language {args.language!r} names no language: use a BCP-47 tag such as 'en'")
+        self._language = parse_language(args.language)
         self._say: Callable[[str], None] = lambda message: print(message, file=err)
         self._not_kept = NotKept(lambda message: self._say(f"eot tune: {message}"))
         names = model_names(args.model)
@@ -187,6 +185,7 @@ class _Tune:
                 cache=self._cache,
                 on_problem=self._on_problem,
                 on_progress=progress,
+                on_note=lambda note: self._say(f"eot tune: {note}"),
                 not_kept=self._not_kept,
             )
         if not calls.items:

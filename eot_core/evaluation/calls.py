@@ -9,7 +9,7 @@ once nothing can be told: the pause after that speech is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,19 @@ def caller_turns(
         caller: the caller's speech, in order, seconds.
         other: the same for the other side.
     """
-    turns: list[tuple[float, tuple[Span, ...]]] = []
+    return [turn for turn, clean in _answered(caller, other) if clean and turn[1][-1].duration >= MIN_GAP]
+
+
+def spoken_over(caller: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    """How many turns are no turns because both speak at once, and how many there are with them."""
+    clean = [clean for _, clean in _answered(caller, other)]
+    return clean.count(False), len(clean)
+
+
+def _answered(
+    caller: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]
+) -> Iterator[tuple[tuple[float, tuple[Span, ...]], bool]]:
+    """Each turn that the other side answers, and whether nobody speaks over it."""
     spans: list[Span] = []
     begin: float | None = None
     clean = True
@@ -75,12 +87,10 @@ def caller_turns(
         if any(o[0] < end and o[1] > start for o in other):
             clean = False  # both at once: neither this pause nor the turn it may end can be told
         if answer is not None and (following is None or answer[0] < following):
-            if clean and answer[0] - end >= MIN_GAP:
-                turns.append((begin, (*spans, Span(end, answer[0]))))
+            yield (begin, (*spans, Span(end, answer[0]))), clean
             spans, begin, clean = [], None, True
         elif following is not None and following - end >= MIN_GAP and clean:
             spans.append(Span(end, following))
-    return turns
 
 
 def _segments(value: Any, name: str) -> list[tuple[float, float]]:

@@ -6,17 +6,16 @@ once nothing is counted (:func:`eot_core.evaluation.calls.caller_turns`).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..cli.audio_file import AudioFileError
-from ..languages import language_key
 from ..vad import SileroVAD
-from .calls import call_items
+from .calls import call_items, spoken_over
 from .dataset import DatasetError
 from .items import Item, Problem
+from .language_folders import Named, language_summary, with_languages
 from .pauses import SCORE_AT
 from .recording import AudioRef
 from .tuning_speech import SegmentCache, Segments, speech_segments
@@ -24,8 +23,8 @@ from .tuning_speech import SegmentCache, Segments, speech_segments
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".wave"))
 MUCH_OVERLAP = 0.5
 """Share of the caller's speech in which the other side speaks too, from which something is wrong with the channels."""
-
-_LANGUAGE_FOLDER = re.compile(r"[A-Za-z]{2}([-_][A-Za-z0-9]{2,4})*")
+MUCH_SPOKEN_OVER = 1 / 3
+"""Share of turns over which both speak, from which it is said: people who talk do so in fewer."""
 
 
 @dataclass(slots=True)
@@ -38,6 +37,10 @@ class Calls:
     seconds: float = 0.0
     at_once: frozenset[str] = frozenset()
     """Turns whose end is left out, because the other side began before the model would have been asked."""
+    turns: int = 0
+    """That the other side answers, with those of ``spoken_over``."""
+    spoken_over: int = 0
+    """Turns that are left out, because both speak at once."""
 
 
 class _OneFile(AudioRef):
@@ -69,19 +72,21 @@ def read_calls(
     cache: Path | None = None,
     on_problem: Callable[[Problem], None],
     on_progress: Callable[[int, int], None] = lambda done, of: None,
+    on_note: Callable[[str], None] = lambda note: None,
     not_kept: Callable[[OSError], None] = lambda error: None,
 ) -> Calls:
     """Listen to every recording; what was heard is in ``cache`` at once.
 
     Args:
         path: a recording, or a folder of them. Directly below it, folders named for languages ("de", "pt-BR") say what
-            is spoken in theirs.
+            is spoken in theirs (:mod:`.language_folders`). Copies of one recording count once.
         language: key of the language of recordings that are in no such folder; those of other languages are left out.
         caller: the caller's channel, from 0.
         agent: the other side's; None takes 1, or 0 where the caller has 1.
         cache: folder for what was heard; None keeps nothing.
         on_problem: told of every recording that cannot be used, and why.
         on_progress: told how many seconds are listened to, of how many (of both channels, each on its own).
+        on_note: told which folder was taken for which language, before anything is listened to.
         not_kept: told why something is not in ``cache``.
 
     Raises:
@@ -95,27 +100,31 @@ def read_calls(
     vad = SileroVAD()
     vad.warm_up()
     listener = _Listener(vad, SegmentCache(cache, not_kept), caller, agent, on_problem, on_progress)
-    named = list(_with_language(path, language))
+    named = with_languages(path, find_recordings(path), language)
     if not named:
         raise DatasetError(f"{path}: holds no recording ({', '.join(sorted(SUFFIXES))})")
-    if all(key is None for _, _, key in named):
+    summary = language_summary(named)
+    if summary is not None:
+        on_note(summary)
+    if all(one.language is None for one in named):
         raise DatasetError(
             f"{path}: what language is spoken? Give --language TAG, or put the recordings into folders named for it "
             "(en, pt-BR)"
         )
-    usable = [(name, file, key) for name, file, key in named if key is not None and key == (language or key)]
+    usable = [one for one in named if one.language is not None and one.language == (language or one.language)]
     if len(usable) < len(named):
         on_problem(Problem(str(path), f"{len(named) - len(usable)} recordings are in another, or in no known language"))
     listener.listen(usable)
-    return listener.calls
-
-
-def _with_language(path: Path, default: str | None) -> Iterator[tuple[str, Path, str | None]]:
-    for file in find_recordings(path):
-        name = file.relative_to(path) if path.is_dir() else Path(file.name)
-        top = name.parts[0] if len(name.parts) > 1 else ""
-        key = language_key(top) if _LANGUAGE_FOLDER.fullmatch(top) else None
-        yield name.as_posix(), file, key or default
+    calls = listener.calls
+    if calls.spoken_over > MUCH_SPOKEN_OVER * calls.turns:
+        on_problem(
+            Problem(
+                str(path),
+                f"{calls.spoken_over} of {calls.turns} turns are left out because both speak at once: does the "
+                f"caller's channel ({caller}) hear the agent (no headset, no echo cancellation)?",
+            )
+        )
+    return calls
 
 
 class _Listener:
@@ -135,15 +144,17 @@ class _Listener:
         self._on_progress = on_progress
         self._heard = 0.0
         self._total = 0.0
+        self._names: dict[str, str] = {}
+        """Of the recordings that were listened to, by their checksum."""
         self.calls = Calls()
 
-    def listen(self, recordings: list[tuple[str, Path, str]]) -> None:
-        ready = [(name, file, key) for name, file, key in recordings if self._measure(name, file)]
-        for name, file, key in ready:
+    def listen(self, recordings: list[Named]) -> None:
+        ready = [one for one in recordings if self._measure(one.name, one.file)]
+        for one in ready:
             try:
-                self._call(name, file, key)
+                self._call(one.name, one.file, str(one.language))
             except AudioFileError as error:
-                self._on_problem(Problem(name, str(error)))
+                self._on_problem(Problem(one.name, str(error)))
         if ready and round(self._heard) < round(self._total):  # what could not be decoded will not come
             self._on_progress(round(self._total), round(self._total))
 
@@ -175,12 +186,18 @@ class _Listener:
     def _call(self, name: str, file: Path, key: str) -> None:
         audio = _OneFile(path=file)
         checksum = audio.checksum()
+        if (same := self._names.setdefault(checksum, name)) != name:
+            self._on_problem(Problem(name, f"is a copy of {same}, to the last byte: it counts once"))
+            return
         caller, agent = (self._segments(audio, checksum, channel) for channel in self._channels)
         for channel, segments in zip(self._channels, (caller, agent), strict=True):
             if not segments:
                 self._on_problem(Problem(name, f"no speech is heard on channel {channel}: silent, or not speech"))
         if not caller or not agent:
             return
+        over, turns = spoken_over(caller, agent)
+        self.calls.spoken_over += over
+        self.calls.turns += turns
         overlap = overlap_share(caller, agent)
         if overlap > MUCH_OVERLAP:
             self._on_problem(

@@ -97,9 +97,9 @@ class TestTurns:
 
 class TestLanguages:
     def test_by_folder(self, folder: Path, tmp_path: Path) -> None:
-        for name in ("de", "pt-BR", "billing"):
+        for number, name in enumerate(("de", "pt-BR", "billing")):
             (tmp_path / name).mkdir()
-            (tmp_path / name / "c.wav").symlink_to(folder / "call-00.wav")
+            (tmp_path / name / "c.wav").symlink_to(folder / f"call-0{number % 2}.wav")
         (tmp_path / ".hidden").mkdir()
         (tmp_path / ".hidden" / "c.wav").symlink_to(folder / "call-00.wav")
         problems = Problems()
@@ -107,6 +107,16 @@ class TestLanguages:
         assert {(i.cluster, i.language) for i in calls.items} == {("de/c.wav", "de"), ("pt-BR/c.wav", "pt")}
         assert problems[0].message == "1 recordings are in another, or in no known language"
         assert {i.language for i in read(tmp_path, language="pt").items} == {"pt"}
+
+    def test_places_are_no_languages(self, folder: Path, tmp_path: Path) -> None:
+        for number, name in enumerate(("us", "UK")):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "c.wav").symlink_to(folder / f"call-0{number}.wav")
+        problems, notes = Problems(), []
+        calls = read(tmp_path, problems, on_note=notes.append)
+        assert not problems
+        assert {i.language for i in calls.items} == {"en"}
+        assert notes == ["languages by folder: UK/ en (1), us/ en (1)"]
 
     def test_nobody_knows(self, folder: Path) -> None:
         with pytest.raises(DatasetError, match="what language is spoken"):
@@ -181,6 +191,29 @@ class TestWhatCannotBeUsed:
         problems.clear()
         assert read(folder, problems, agent=4).items == []
         assert problems[0].message == "has 2 channels; 4 does not exist (from 0)"
+
+
+def test_copies_count_once(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes((folder / "call-00.wav").read_bytes())
+    problems = Problems()
+    calls = read(tmp_path, problems)
+    assert (calls.calls, {i.cluster for i in calls.items}) == (1, {"a.wav"})
+    assert problems.messages("b.wav") == ["is a copy of a.wav, to the last byte: it counts once"]
+
+
+def test_the_agent_on_the_caller_s_channel(folder: Path, tmp_path: Path) -> None:
+    """Fainter than on its own: the share of the caller's speech over which both speak says nothing yet."""
+    with wave.open(str(folder / "call-00.wav")) as file:
+        both = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").reshape(-1, 2)
+    write(tmp_path / "echo.wav", both[:, 0] + both[:, 1] // 4, both[:, 1])
+    problems = Problems()
+    calls = read(tmp_path, problems)
+    assert calls.spoken_over > calls.turns / 3
+    (said,) = problems.messages(str(tmp_path))
+    assert said.startswith(f"{calls.spoken_over} of {calls.turns} turns are left out because both speak at once: does")
+    clean = read(folder, problems := Problems())
+    assert (clean.spoken_over, clean.turns, problems) == (0, 8, [])
 
 
 class TestCache:
