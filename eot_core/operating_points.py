@@ -157,7 +157,7 @@ class OperatingPoint:
                 raise OperatingPointError(f"the calibration file has no head for {model} in {head!r}")
             asked = key = head
             measured = policies.heads[head].points
-        chosen, within = self._choose(measured)
+        chosen, within = self.choose(measured)
         borrowed = "" if key == asked else f" Nothing was measured for {asked!r}; these are the figures for {key!r}."
         return ResolvedPoint(
             model=model,
@@ -176,7 +176,8 @@ class OperatingPoint:
         published = PolicyTable.published().models.get(model) if self.published or own is not None else None
         return [policies for policies in (own, published) if policies is not None]
 
-    def _choose(self, measured: tuple[MeasuredPolicy, ...]) -> tuple[MeasuredPolicy, bool]:
+    def choose(self, measured: tuple[MeasuredPolicy, ...]) -> tuple[MeasuredPolicy, bool]:
+        """The one of some measured policies (at least one) that is meant, and whether it keeps to what was asked."""
         if self.max_latency is not None:
             return _fewest_cutoffs(measured, self.max_latency)
         if self.max_cutoff_rate is not None:

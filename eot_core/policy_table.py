@@ -73,6 +73,37 @@ class MeasuredPolicy:
         chosen_for = self.budget == "latency" and self.value is not None and self.value <= latency + _SLACK
         return chosen_for or self.latency <= latency + _SLACK
 
+    @classmethod
+    def from_json(cls, point: Any, where: str = "point") -> MeasuredPolicy:
+        """A policy from what JSON gave.
+
+        Raises:
+            OperatingPointError: it is none; ``where`` begins the message.
+        """
+        point = _mapping(point, where)
+        unknown = sorted(set(point) - _POINT)
+        if unknown:
+            raise OperatingPointError(f"{where}: {', '.join(unknown)} is not known")
+        missing = [k for k in ("threshold", "min_delay", "max_delay", "cutoff_rate", "latency") if point.get(k) is None]
+        if missing:
+            raise OperatingPointError(f"{where}: has no {', '.join(missing)}")
+        budget, value = point.get("budget"), point.get("value")
+        if budget not in (None, "cutoff", "latency"):
+            raise OperatingPointError(f'{where}: budget must be "cutoff" or "latency", got {budget!r}')
+        try:
+            return cls(
+                threshold=check_probability(point["threshold"], "threshold"),
+                options=EndpointingOptions(
+                    point["min_delay"], point["max_delay"], point.get("exponent"), point.get("rescore_every")
+                ),
+                cutoff_rate=check_probability(point["cutoff_rate"], "cutoff_rate"),
+                latency=check_seconds(point["latency"], "latency"),
+                budget=budget,
+                value=None if value is None else check_seconds(value, "value"),
+            )
+        except ValueError as error:
+            raise OperatingPointError(f"{where}: {error}") from error
+
 
 @dataclass(frozen=True, slots=True)
 class OwnHead:
@@ -193,33 +224,7 @@ def _points(row: Mapping[str, Any], where: str) -> tuple[MeasuredPolicy, ...]:
     points = row.get("points")
     if not isinstance(points, list) or not points:
         raise OperatingPointError(f"{where}: points must be a list with at least one policy")
-    return tuple(_point(point, f"{where} point {i}") for i, point in enumerate(points))
-
-
-def _point(point: Any, where: str) -> MeasuredPolicy:
-    point = _mapping(point, where)
-    unknown = sorted(set(point) - _POINT)
-    if unknown:
-        raise OperatingPointError(f"{where}: {', '.join(unknown)} is not known")
-    missing = [k for k in ("threshold", "min_delay", "max_delay", "cutoff_rate", "latency") if point.get(k) is None]
-    if missing:
-        raise OperatingPointError(f"{where}: has no {', '.join(missing)}")
-    budget, value = point.get("budget"), point.get("value")
-    if budget not in (None, "cutoff", "latency"):
-        raise OperatingPointError(f'{where}: budget must be "cutoff" or "latency", got {budget!r}')
-    try:
-        return MeasuredPolicy(
-            threshold=check_probability(point["threshold"], "threshold"),
-            options=EndpointingOptions(
-                point["min_delay"], point["max_delay"], point.get("exponent"), point.get("rescore_every")
-            ),
-            cutoff_rate=check_probability(point["cutoff_rate"], "cutoff_rate"),
-            latency=check_seconds(point["latency"], "latency"),
-            budget=budget,
-            value=None if value is None else check_seconds(value, "value"),
-        )
-    except ValueError as error:
-        raise OperatingPointError(f"{where}: {error}") from error
+    return tuple(MeasuredPolicy.from_json(point, f"{where} point {i}") for i, point in enumerate(points))
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

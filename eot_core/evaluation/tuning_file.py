@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..policy_table import PolicyTable
+from ..operating_points import OperatingPoint
+from ..policy_table import MeasuredPolicy, PolicyTable
 from .output_file import write_output
 from .sweep import Budget
 from .tables import plain
@@ -169,8 +170,9 @@ def report_lines(tuned: TunedLanguage, budget: Budget) -> Iterator[str]:
     if tuned.head is not None:
         yield f"  a head of your own: {tuned.head.verdict}"
     rows = [["for", "curve", "threshold", "delay", "cutoffs", "latency"]]
+    called = _called(tuning)
     rows += [
-        [_title(point.budget, budget), point.curve, *_settings(point), *_figures(point.held_out)]
+        [_title(point.budget, budget, called), point.curve, *_settings(point), *_figures(point.held_out)]
         for point in sorted(tuning.points, key=lambda p: (p.budget != budget, p.budget not in NAMED))
     ]
     now = tuning.today_policy
@@ -200,7 +202,7 @@ def report_lines(tuned: TunedLanguage, budget: Budget) -> Iterator[str]:
             )
     for missed, why in sorted(tuning.missing, key=lambda m: m[0] == budget):
         near = _nearest(tuning, budget) if missed == budget else ""
-        yield f"  {_title(missed, budget)}: {why}" + (f". Nearest to it that can be: {near}" if near else "")
+        yield f"  {_title(missed, budget, called)}: {why}" + (f". Nearest to it that can be: {near}" if near else "")
 
 
 def _nearest(tuning: Tuning, budget: Budget) -> str:
@@ -210,8 +212,19 @@ def _nearest(tuning: Tuning, budget: Budget) -> str:
     return ", ".join(f"{b.kind}={b.value:g}" for b in nearest)
 
 
-def _title(budget: Budget, asked: Budget) -> str:
-    names = [name for name in (NAMED.get(budget), "asked for" if budget == asked else None) if name]
+def _called(tuning: Tuning) -> dict[Budget, list[str]]:
+    """The names of operating points, by the budget of the point that each of them stands for: often, not always, the
+    one that was tuned for the name."""
+    points = [(p.budget, MeasuredPolicy.from_json(_point(p))) for p in tuning.points]
+    called: dict[Budget, list[str]] = {}
+    for name in NAMED.values() if points else ():
+        chosen, _ = OperatingPoint.parse(name).choose(tuple(policy for _, policy in points))
+        called.setdefault(next(budget for budget, policy in points if policy is chosen), []).append(name)
+    return called
+
+
+def _title(budget: Budget, asked: Budget, called: Mapping[Budget, Sequence[str]]) -> str:
+    names = [*called.get(budget, ()), *(["asked for"] if budget == asked else [])]
     return budget_name(budget) + (f" ({', '.join(names)})" if names else "")
 
 

@@ -101,6 +101,25 @@ class TestText:
         assert lines[6].startswith("  against today, with cutoff 5 %: cutoffs ")
         assert " points [" in lines[6]
 
+    @pytest.mark.parametrize(
+        "held_out", [[(0.3, 0.4), (0.1, 0.5), (0.05, 0.6)], [(0.05, 0.4), (0.1, 0.36), (0.05, 0.39)]]
+    )
+    def test_a_name_stands_where_it_will_be_taken_from(
+        self, tuning: Tuning, held_out: list[tuple[float, float]]
+    ) -> None:
+        points = [
+            replace(point, held_out=replace(point.held_out, cutoff_rate=rate, latency=latency))
+            for point, (rate, latency) in zip(tuning.points, held_out, strict=True)
+        ]
+        changed = replace(tuning, points=points)
+        table = PolicyTable.from_json(content(changed))
+        lines = lines_of(changed, Budget("cutoff", 0.2))
+        for name in NAMED.values():
+            found = OperatingPoint(name, calibration=table).resolve("a-model", "en")  # type: ignore[arg-type]
+            (line,) = (line for line in lines if name in line)
+            assert f"{found.threshold:.3f} " in line
+            assert f"{found.latency:.3f} s" in line
+
     def test_what_is_missing(self) -> None:
         lines = lines_of(tuned(pauses(12, 5), QUICK, Budget("cutoff", 0.01)), QUICK)
         assert lines[-1] == "  cutoff 1 %: too little data: 60 pauses inside turns, needs 200"
