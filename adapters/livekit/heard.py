@@ -22,6 +22,10 @@ class HeardEvent(vad.VADEvent):
 
     so_far: float = 0.0
     """Seconds."""
+    made_up: float = 0.0
+    """Seconds of that silence which nobody sent: there was no audio any more."""
+    ago: float = 0.0
+    """Seconds since the last audio, where silence was made up, which takes no time."""
 
 
 _taken: weakref.WeakKeyDictionary[asyncio.Task[Any], HeardEvent | None] = weakref.WeakKeyDictionary()
@@ -43,6 +47,15 @@ def silence_so_far() -> float | None:
         return _of(_taken[task], vad.VADEventType.INFERENCE_DONE)
     name: str = getattr(task.get_coro(), "__qualname__", "")
     return SILENCE_AT_PREDICTION if name.endswith("._vad_task") else None  # another VAD: LiveKit's own, mostly
+
+
+def made_up_so_far() -> tuple[float, float]:
+    """Seconds of the silence that were made up since the newest audio, and how long ago that was; else zeros."""
+    task = _task()
+    event = None if task is None else _taken.get(task)
+    if event is None or event.type is not vad.VADEventType.INFERENCE_DONE:
+        return 0.0, 0.0
+    return min(event.made_up, event.so_far), event.ago
 
 
 def speech_so_far() -> float | None:

@@ -14,9 +14,10 @@ from livekit.agents import LanguageCode
 from livekit.agents.voice.turn import TurnDetectionEvent
 
 from eot_core import DetectorStream, Outcome, Prediction
+from eot_core.models.base import SAMPLE_RATE
 
 from .frames import mono
-from .heard import SILENCE_AT_PREDICTION, silence_so_far, speech_so_far
+from .heard import SILENCE_AT_PREDICTION, made_up_so_far, silence_so_far, speech_so_far
 from .hold import Hold
 
 logger = logging.getLogger("adapters.livekit")
@@ -53,6 +54,8 @@ class TurnDetectorStream:
         self._loop = asyncio.get_running_loop()
         self._in_flight: tuple[asyncio.Future[Prediction], asyncio.Future[TurnDetectionEvent]] | None = None
         self._speech_ended_at = 0.0
+        self._made_up = 0.0
+        """Seconds of silence since the newest audio that nobody sent."""
         self._hold: Hold | None = None
         self._held_answer: asyncio.Future[TurnDetectionEvent] | None = None
         self._reached: float | None = None
@@ -119,6 +122,7 @@ class TurnDetectorStream:
     def push_audio(self, frame: rtc.AudioFrame) -> None:
         """A frame of any length, rate (8 to 48 kHz; it may change) and number of channels, which are averaged."""
         if not self._ended:
+            self._made_up = 0.0
             self._core.push_audio(mono(frame), frame.sample_rate)
 
     def predict(self) -> asyncio.Future[TurnDetectionEvent]:
@@ -136,9 +140,15 @@ class TurnDetectorStream:
         try:
             self._drop_hold()
             silence = silence_so_far()
+            made_up, ago = made_up_so_far()
+            if (more := made_up - self._made_up) > 0.0:
+                # The VAD tells of silence that no audio holds: the model would take the last words for it.
+                self._made_up = made_up
+                self._core.push_audio(bytes(2 * round(more * SAMPLE_RATE)), SAMPLE_RATE)
             inner = self._core.predict(silence=silence)  # None: somebody else asks, and all audio counts
             self._settle()  # the one that was superseded
-            self._speech_ended_at = self._core.clock.now() - (SILENCE_AT_PREDICTION if silence is None else silence)
+            lasted = SILENCE_AT_PREDICTION if silence is None else max(silence, ago)
+            self._speech_ended_at = self._core.clock.now() - lasted
             inner.add_done_callback(lambda done: self._relay(done, answer))
             answer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
             self._in_flight = inner, answer

@@ -182,6 +182,7 @@ class VADStream(vad.VADStream):
         self._buffer = SpeechBuffer(prefix, max_speech)
         self._core: CoreStream | None = None
         self._heard = 0.0
+        self._made_up = self._ago = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._complained: set[str] = set()
         super().__init__(parent)
@@ -241,6 +242,8 @@ class VADStream(vad.VADStream):
         events = await asyncio.get_running_loop().run_in_executor(vad_threads(), core.push, pcm, rate)
         now = time.perf_counter()
         self._heard += len(pcm) / rate
+        self._made_up = 0.0 if since is None else self._made_up + len(pcm) / rate
+        self._ago = 0.0 if since is None else now - since
         self._buffer.push(pcm, rate)
         windows = sum(isinstance(event, WindowScored) for event in events)
         for event in events:
@@ -289,6 +292,8 @@ class VADStream(vad.VADStream):
                     raw_accumulated_silence=event.raw_accumulated_silence,
                     raw_accumulated_speech=event.raw_accumulated_speech,
                     so_far=event.raw_accumulated_silence + WINDOW + max(0.0, self._heard - event.at),
+                    made_up=self._made_up,
+                    ago=self._ago,
                 )
             case SpeechStarted():
                 return HeardEvent(

@@ -81,11 +81,14 @@ class Microphone(AudioInput):
         self._next = time.monotonic()
         self.spoken_until: float | None = None
         """Wall-clock time of the end of what was said last."""
+        self.sends_silence = True
+        """False: nothing at all is sent while nothing is said, as by a microphone that is muted."""
 
     def say(self, pcm: PcmArray) -> None:
         self._to_say += [pcm[start : start + 800] for start in range(0, len(pcm), 800)]
 
     async def __anext__(self) -> rtc.AudioFrame:
+        await until(lambda: self._to_say or self.sends_silence, 60.0)
         self._next = max(self._next, time.monotonic() - 0.5)
         await asyncio.sleep(max(0.0, self._next - time.monotonic()))
         self._next += 0.05
