@@ -16,6 +16,15 @@ v1-mini). ``TurnDetector(model="eot-open-1")`` runs another model. LiveKit's end
 :mod:`adapters.livekit.plugin`.
 """
 
+try:
+    import livekit.agents  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name not in ("livekit", "livekit.agents"):
+        raise
+    raise ModuleNotFoundError(
+        "LiveKit Agents is not installed: pip install 'eot-adapters[livekit]'", name="livekit.agents"
+    ) from None
+
 from .detector import TurnDetector
 from .stream import TurnDetectorStream
 from .vad import VAD
