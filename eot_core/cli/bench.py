@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
         "bench",
         help="how good turn detection is on a dataset",
         description="Score every pause of a dataset (eot-bench's schema) causally with every model, try every policy "
-        "on the scores, and print AUC, false cutoffs at 300 and 600 ms, latency at 5 and 10 %% cutoffs, with "
+        "on the scores, and print AUC, false cutoffs at 300 and 600 ms, latency at 5 and 10 % cutoffs, with "
         "intervals. Scores are kept as they are computed: an interrupted run goes on where it was. Exit code 0: done; "
         "1: a model is missing in the figures; 2: nothing could be measured.",
     )
@@ -211,10 +211,13 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
     from ..evaluation.progress import Progress
     from ..evaluation.scorers import make_scorers
     from ..evaluation.scoring import score_items
+    from .local_models import refuse_cloud
 
     language, options = parse_language(args.language), _options(args)
     refuse_for_bench(Path(args.dataset).expanduser())
-    scorers = make_scorers([name.strip() for name in args.models.split(",") if name.strip()])
+    names = [name.strip() for name in args.models.split(",") if name.strip()]
+    refuse_cloud("--models", names)
+    scorers = make_scorers(names)
     problems: list[Problem] = []
     progress = Progress("scoring", err)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from .tune_arguments import add_arguments, check_arguments, checksum_of, model_names, model_scorers
+from .tune_arguments import add_arguments, check_arguments, checksum_of, model_names, model_scorers, not_for
 
 if TYPE_CHECKING:
     from ..evaluation.items import Item, Problem
@@ -23,6 +23,8 @@ EXIT_PARTLY: Final = 1
 """The file was written, but a language, a model or the budget that was asked for is not in it."""
 EXIT_FAILED: Final = 2
 
+_KINDS: Final = {"logs": "decision logs", "labels": "labelled data", "recordings": "recordings without labels"}
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to what ``argparse.ArgumentParser.add_subparsers`` returned."""
@@ -32,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
         description="Choose threshold and delays for each language from recorded calls, within a budget, fit a head "
         "where there is enough data, and write "
         'them to a file for TurnDetector(calibration="FILE"). Figures are of calls that were not chosen on, with '
-        "95 %% intervals. What was heard and scored is kept: an interrupted run goes on where it was. Exit code 0: "
+        "95 % intervals. What was heard and scored is kept: an interrupted run goes on where it was. Exit code 0: "
         "written; 1: written, but not for every language, model or the budget that was asked for; 2: nothing was "
         "written.",
     )
@@ -155,6 +157,9 @@ class _Tune:
         labelled = not logs and has_labels(self._path)
         if not labelled and self._args.split is not None:
             raise ValueError("--split counts for labelled data only: recordings and decision logs have no splits")
+        kind = "logs" if logs else "labels" if labelled else "recordings"
+        for name in not_for(self._args, kind):
+            self._say(f"eot tune: {name} says nothing of {_KINDS[kind]}: it is passed over")
         if logs:
             return self._from_logs(logs), {}
         return self._from_labels() if labelled else self._from_recordings()

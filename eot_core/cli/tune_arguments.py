@@ -101,13 +101,22 @@ def model_scorers(names: Sequence[str]) -> list[ModelScorer]:
     from ..evaluation.scorers import ELAPSED, VAD, ModelScorer, make_scorers
     from ..models import v1_mini
     from ..models.base import ModelLicenseError
+    from .local_models import refuse_cloud
 
+    refuse_cloud("--model", names)
     for name in names:
         if name in (v1_mini.NAME, "v1-mini"):
             raise ModelLicenseError(f"{v1_mini.REFUSAL}; its scores train, tune and calibrate nothing")
         if name in (VAD, ELAPSED):
             raise ValueError(f"--model {name}: there is nothing to tune: it is no model")
-    return [scorer for scorer in make_scorers(names) if isinstance(scorer, ModelScorer)]
+    scorers = [scorer for scorer in make_scorers(names) if isinstance(scorer, ModelScorer)]
+    for scorer in scorers:
+        if scorer.name != scorer.spec.name:  # it has a name of its own to be told from another by
+            raise ValueError(
+                f"--model: two files are called {scorer.spec.name}.onnx, and a detector finds what was tuned for it by "
+                "that name: rename one, or tune for them one after the other"
+            )
+    return scorers
 
 
 def checksum_of(scorer: ModelScorer, name: str) -> str | None:
@@ -116,3 +125,14 @@ def checksum_of(scorer: ModelScorer, name: str) -> str | None:
 
     path = Path(name).expanduser()
     return sha256_of(path) if scorer.spec.sha256 is None and path.is_file() else scorer.spec.sha256
+
+
+def not_for(args: argparse.Namespace, kind: str) -> list[str]:
+    """Arguments that were given and say nothing of this kind of data: "logs", "labels" or "recordings"."""
+    given = {
+        "--caller-channel": (args.caller_channel != 0, "recordings"),
+        "--agent-channel": (args.agent_channel is not None, "recordings"),
+        "--no-check": (args.no_check, "labels"),
+        "--rescore": (args.rescore and kind == "logs", "recordings, labels"),
+    }
+    return [name for name, (was_given, kinds) in given.items() if was_given and kind not in kinds]

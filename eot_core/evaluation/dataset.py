@@ -50,6 +50,7 @@ def read_dataset(
     items: list[Item] = []
     seen: set[str] = set()
     splits: set[str] = set()
+    languages: set[str] = set()
     for where, row, folder, file_split in _rows(path):
         try:
             if isinstance(row, ItemError):
@@ -64,6 +65,7 @@ def read_dataset(
         for item in found:
             if item.split is not None:
                 splits.add(item.split)
+            languages.add(item.language)
             if (split is not None and item.split not in (None, split)) or (language and item.language != language):
                 continue
             if item.id in seen:
@@ -72,7 +74,12 @@ def read_dataset(
             seen.add(item.id)
             items.append(item)
     if not items:
-        hint = f"; its splits are {', '.join(sorted(splits))}" if splits and split not in splits else ""
+        hint = ""
+        if split is not None and splits and split not in splits:
+            hint = f"; its splits are {', '.join(sorted(splits))}"
+        elif language is not None and languages:
+            where = "" if language not in languages else f" in split {split}"
+            hint = f"; none is in {language!r}{where}: its languages are {', '.join(sorted(languages))}"
         raise DatasetError(f"{path}: no item is left to use{hint}")
     return items
 

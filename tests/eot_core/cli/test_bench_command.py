@@ -147,6 +147,7 @@ class TestFailed:
             (("KNOWN", "--models", ","), "no model is given"),
             (("KNOWN", "--split", "dev"), "no item is left to use; its splits are test"),
             (("KNOWN", "--language", "multi"), "--language 'multi' names no language"),
+            (("KNOWN", "--models", "vad,turn-detector-v1"), "--models turn-detector-v1: runs in the cloud"),
             (("KNOWN", "--limit", "0"), "--limit must be 1 or more, got 0"),
             (("KNOWN", "--resamples", "-1"), "--resamples must be 0 or more, got -1"),
             (("KNOWN", "--seed", "-1"), "--seed must be 0 or more"),

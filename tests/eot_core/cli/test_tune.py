@@ -352,8 +352,9 @@ class TestDecisionLogs:
         log = Log(tmp_path)
         log.asked(1.0)
         log.line("speech", 1.6)
-        code, out, err = run(log.path, "-o", tmp_path / "c.json", *SHIPPED)
+        code, out, err = run(log.path, "-o", tmp_path / "c.json", "--rescore", *SHIPPED)
         assert code == 2
+        assert "eot tune: --rescore says nothing of decision logs: it is passed over" in err
         assert "smart-turn-v3.2, en: too little data: 1 calls or speakers, needs 5" in out
         assert "scoring: 1 of 1" in err
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eot_core.cli.tune_arguments import add_arguments, check_arguments
+from eot_core.cli.tune_arguments import add_arguments, check_arguments, model_scorers, not_for
 
 
 def parsed(*argv: object) -> argparse.Namespace:
@@ -41,3 +41,43 @@ def test_the_output_takes_the_place_of_nothing_that_is_read(tmp_path: Path) -> N
         (tmp_path / name).write_bytes(b"fLaC")
         with pytest.raises(ValueError, match=f"--output: .*{name} is there, and is nothing that this command wrote"):
             check_arguments(parsed(tmp_path, "-o", tmp_path / name))
+
+
+def test_what_is_said_of_itself_reads_well() -> None:
+    from eot_core.cli import bench, tune
+
+    parsers = argparse.ArgumentParser().add_subparsers()
+    for command in (tune, bench):
+        command.add_parser(parsers)
+    for parser in parsers.choices.values():
+        assert "%%" not in parser.format_help()
+
+
+@pytest.mark.parametrize("name", ["turn-detector-v1", "v1"])
+def test_what_runs_in_the_cloud_is_not_unknown(name: str) -> None:
+    with pytest.raises(ValueError, match=f"--model {name}: runs in the cloud, .*: name a local model"):
+        model_scorers(["smart-turn-v3.2", name])
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("logs", ["--caller-channel", "--agent-channel", "--no-check", "--rescore"]),
+        ("labels", ["--caller-channel", "--agent-channel"]),
+        ("recordings", ["--no-check"]),
+    ],
+)
+def test_arguments_that_say_nothing_of_the_data(kind: str, names: list[str], tmp_path: Path) -> None:
+    given = ("--caller-channel", 1, "--agent-channel", 0, "--no-check", "--rescore")
+    assert not_for(parsed("calls", "-o", tmp_path / "c.json", *given), kind) == names
+    assert not_for(parsed("calls", "-o", tmp_path / "c.json"), kind) == []
+
+
+def test_files_that_a_detector_could_not_tell_apart(tmp_path: Path) -> None:
+    files = [tmp_path / "a" / "model.onnx", tmp_path / "b" / "model.onnx", tmp_path / "b" / "other.onnx"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"a graph")
+    with pytest.raises(ValueError, match=r"two files are called model\.onnx, .*: rename one"):
+        model_scorers([*map(str, files[:2])])
+    assert [scorer.name for scorer in model_scorers([*map(str, files[1:])])] == ["model", "other"]

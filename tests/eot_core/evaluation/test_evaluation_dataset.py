@@ -45,6 +45,17 @@ class TestJsonl:
         with pytest.raises(DatasetError, match="no item is left to use"):
             read(path, language="fr")
 
+    def test_the_languages_that_are_there_are_named(self, tmp_path: Path) -> None:
+        """And not the splits, of which nothing was asked."""
+        spans = [{"start": 0.5, "end": 1.0}]
+        rows = [row("a", "a.wav", spans), row("b", "b.wav", spans, language="fr", split="train")]
+        path = write_rows(tmp_path / "r.jsonl", rows)
+        for split in (None, "test"):
+            with pytest.raises(DatasetError, match="is left to use; none is in 'de': its languages are en, fr$"):
+                read(path, language="de", split=split)
+        with pytest.raises(DatasetError, match="none is in 'fr' in split test: its languages are en, fr$"):
+            read(path, language="fr", split="test")
+
     def test_the_splits_that_are_there_are_named(self, tmp_path: Path) -> None:
         path = write_rows(tmp_path / "r.jsonl", [row("a", "a.wav", [{"start": 0.5, "end": 1.0}], split="train")])
         with pytest.raises(DatasetError, match="no item is left to use; its splits are train"):
