@@ -224,6 +224,8 @@ class _Tune:
         from ..evaluation.tuning_features import HeadScorer
 
         def on_problem(problem: Problem) -> None:
+            if problem.item == "cache" and self._not_kept.told:
+                return  # the same disk, told in other words
             if problem.item not in quiet or not problem.message.startswith("its last silence"):
                 self._on_problem(problem)
 

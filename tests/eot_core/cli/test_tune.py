@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import sys
@@ -139,6 +140,18 @@ class TestRecordings:
         assert "eot-open-1-fast-4s, de: too little data: 1 calls" in out
         assert err.count(" is not kept, so that another run begins anew") == 1
         assert f"{tmp_path / 'file' / 'cache'}'): make room, choose another folder (--cache FOLDER)" in err
+
+    def test_a_disk_that_becomes_full_is_told_once(
+        self, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(ScoreCache, "put", full)
+        monkeypatch.setattr(Path, "write_text", full)
+        code, out, err = run(calls / "de", "--language", "de", "-o", tmp_path / "c.json", *SHIPPED)
+        assert (code, "de: too little data: 1 calls" in out) == (2, True)
+        assert err.count("No space left on device") == 1
 
     async def test_the_file_works_in_the_detector(self, done: tuple[Result, Path, Path]) -> None:
         _, path, _ = done

@@ -51,9 +51,9 @@ class TestJsonl:
         rows = [row("a", "a.wav", spans), row("b", "b.wav", spans, language="fr", split="train")]
         path = write_rows(tmp_path / "r.jsonl", rows)
         for split in (None, "test"):
-            with pytest.raises(DatasetError, match="is left to use; none is in 'de': its languages are en, fr$"):
+            with pytest.raises(DatasetError, match=r"is left to use; none is in 'de': its languages are en, fr$"):
                 read(path, language="de", split=split)
-        with pytest.raises(DatasetError, match="none is in 'fr' in split test: its languages are en, fr$"):
+        with pytest.raises(DatasetError, match=r"none is in 'fr' in split test: its languages are en, fr$"):
             read(path, language="fr", split="test")
 
     def test_the_splits_that_are_there_are_named(self, tmp_path: Path) -> None:
