@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal
 
 from loguru import logger
@@ -21,6 +22,7 @@ from pipecat.frames.frames import (
     StartFrame,
     STTMetadataFrame,
     TranscriptionFrame,
+    UserMuteStartedFrame,
     UserMuteStoppedFrame,
     VADParamsUpdateFrame,
     VADUserStartedSpeakingFrame,
@@ -34,8 +36,10 @@ from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserT
 from eot_core import EndpointingOptions, TurnDetector
 from eot_core.options import check_bool, check_seconds
 
+from .mute import Missed
 from .own_vad import OwnVAD
 from .strategy import TurnDetectorUserTurnStopStrategy
+from .vad import EOTVADAnalyzer
 
 _STOP_TIMEOUT = 5.0
 """Seconds; pipecat's own default for ``user_turn_stop_timeout``."""
@@ -111,6 +115,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
         self._own_vad: OwnVAD | None = None
         if vad_analyzer is not None:
             self._own_vad = OwnVAD(vad_analyzer, self._broadcast_vad, lambda: self._emits or self._strategy.active)
+        self._missed = Missed()
         self._warned = False
 
     @property
@@ -153,6 +158,8 @@ class TurnDetectorProcessor(UserTurnProcessor):
             case InputAudioRawFrame() | VADParamsUpdateFrame():
                 if self._own_vad is not None:
                     await self._own_vad.process_frame(frame)
+                if isinstance(frame, InputAudioRawFrame):
+                    await self._say_it_stopped(self._missed.heard(frame.num_frames / max(1, frame.sample_rate)))
             case STTMetadataFrame():
                 # An aggregator that adopts the strategy later will not see this one again.
                 self._strategy.stt_latency = frame.ttfs_p99_latency
@@ -161,11 +168,15 @@ class TurnDetectorProcessor(UserTurnProcessor):
                 await self._insist(frame)
             case SpeechControlParamsFrame(vad_params=params) if params is not None:
                 await self._yield_vad(spoke=False)
+            case UserMuteStartedFrame():
+                self._missed.mute(time.time())
             case UserMuteStoppedFrame():
                 if self._own_vad is not None:
                     await self._own_vad.say_again()
+                await self._say_it_stopped(self._missed.unmute(time.time()))
             case VADUserStartedSpeakingFrame() | VADUserStoppedSpeakingFrame():
                 await self._yield_vad(spoke=True)
+                self._note_speech(frame, is_aggregators=direction is FrameDirection.UPSTREAM)
                 self._check_adopted()
             case TranscriptionFrame() | InterimTranscriptionFrame():
                 self._check_adopted()
@@ -184,10 +195,31 @@ class TurnDetectorProcessor(UserTurnProcessor):
 
         It stopped waiting for transcripts when it was made, in strategies that ours take the place of.
         """
+        return getattr(self._aggregator(), "_realtime_service_mode", None) is True
+
+    def _aggregator(self) -> LLMUserAggregator | None:
         at = self.next
         while at is not None and not isinstance(at, LLMUserAggregator):
             at = at.next
-        return getattr(at, "_realtime_service_mode", None) is True
+        return at
+
+    def _note_speech(
+        self, frame: VADUserStartedSpeakingFrame | VADUserStoppedSpeakingFrame, *, is_aggregators: bool = False
+    ) -> None:
+        vad = getattr(getattr(self._aggregator(), "_params", None), "vad_analyzer", None) if is_aggregators else None
+        if vad is not None and not isinstance(vad, EOTVADAnalyzer):
+            return  # Pipecat's own do not notice that they heard nothing, and report such speech, and its end, again
+        if isinstance(frame, VADUserStartedSpeakingFrame):
+            self._missed.started()
+        else:  # the aggregator's VAD hears no more than it does
+            self._missed.stopped(frame.timestamp, None if vad is not None else frame.timestamp - frame.stop_secs)
+
+    async def _say_it_stopped(self, silence: float | None) -> None:
+        aggregator = self._aggregator()
+        if silence is None or self._emits or aggregator is None:
+            return
+        # To the aggregator alone: an STT has heard it, and would write down the silence.
+        await aggregator.queue_frame(VADUserStoppedSpeakingFrame(stop_secs=silence))
 
     async def _announce(self, *, realtime: bool = False) -> None:
         strategies = _Follow() if self._emits else self._strategies
@@ -235,6 +267,8 @@ class TurnDetectorProcessor(UserTurnProcessor):
         logger.warning(f"{self}: the user speaks, but {self.detector.model} does not decide when the turn ends: {why}")
 
     async def _broadcast_vad(self, kind: type[Frame], **fields: Any) -> None:
+        if issubclass(kind, VADUserStartedSpeakingFrame | VADUserStoppedSpeakingFrame):
+            self._note_speech(kind(**fields))
         if not self._emits:
             await self.broadcast_frame(kind, **fields)
             self._check_adopted_on(kind)
