@@ -21,6 +21,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameProcessorSetup
 
+from eot_core.audio import AudioFormatError, Resampler, check_sample_rate, to_pcm
 from eot_core.models.base import ModelError
 
 from .channels import mono
@@ -59,6 +60,9 @@ class OwnVAD:
         self._started_at: float | None = None
         self._speaking = False
         self._failed = False
+        self._complained = False
+        self._resampler: Resampler | None = None
+        """From the first frame on that has another rate than the VAD."""
 
     async def setup(self, setup: FrameProcessorSetup) -> None:
         """Note what the controller will need."""
@@ -96,7 +100,10 @@ class OwnVAD:
     async def process_frame(self, frame: InputAudioRawFrame | VADParamsUpdateFrame) -> None:
         """Hear audio, or take other parameters."""
         if self._controller is not None:
-            await self._controller.process_frame(_heard_as(frame))
+            if isinstance(frame, InputAudioRawFrame):
+                await self._hear(self._controller, frame)
+            else:
+                await self._controller.process_frame(frame)
             return
         if not isinstance(frame, InputAudioRawFrame) or self._failed or self._setup is None:
             return
@@ -130,7 +137,7 @@ class OwnVAD:
         await controller.start()
         self._controller = controller
         for frame in kept:
-            await controller.process_frame(_heard_as(frame))
+            await self._hear(controller, frame)
 
     async def _on_started(self, controller: VADController) -> None:
         assert self._analyzer is not None
@@ -148,11 +155,24 @@ class OwnVAD:
     async def _on_broadcast(self, controller: VADController, kind: type[Frame], **fields: Any) -> None:
         await self._broadcast(kind, **fields)
 
-
-def _heard_as(frame: InputAudioRawFrame | VADParamsUpdateFrame) -> InputAudioRawFrame | VADParamsUpdateFrame:
-    """Pipecat's VADs take audio for mono, whatever the frame says; stereo would be speech at half its speed."""
-    if not isinstance(frame, InputAudioRawFrame) or frame.num_channels <= 1:
-        return frame
-    audio = mono(frame)
-    heard = audio if isinstance(audio, bytes) else audio.tobytes()
-    return InputAudioRawFrame(audio=heard, sample_rate=frame.sample_rate, num_channels=1)
+    async def _hear(self, controller: VADController, frame: InputAudioRawFrame) -> None:
+        """Pipecat's VADs take audio for mono of the rate that they began with, whatever the frame says: stereo would be
+        speech at half its speed, and a device that is changed in mid-call makes them deaf."""
+        assert self._analyzer is not None
+        rate = self._analyzer.sample_rate
+        if self._resampler is None and frame.sample_rate == rate and frame.num_channels <= 1:
+            await controller.process_frame(frame)
+            return
+        try:
+            pcm = to_pcm(mono(frame))
+            if self._resampler is not None or frame.sample_rate != rate:
+                self._resampler = self._resampler or Resampler(rate)
+                pcm = self._resampler.push(pcm, check_sample_rate(frame.sample_rate))
+        except AudioFormatError as error:
+            if not self._complained:
+                self._complained = True
+                logger.error(f"the VAD did not hear audio: {error} (reported once)")
+            return
+        if len(pcm):
+            heard = InputAudioRawFrame(audio=pcm.astype("<i2").tobytes(), sample_rate=rate, num_channels=1)
+            await controller.process_frame(heard)

@@ -102,6 +102,27 @@ async def test_its_own_vad_hears_the_frames_as_they_are(rate: int, channels: int
         assert stopped.stop_secs == pytest.approx(0.27, abs=0.03)
 
 
+@pytest.mark.parametrize(("rate", "other"), [(16_000, 48_000), (48_000, 16_000), (16_000, 8_000)])
+async def test_its_own_vad_hears_a_user_who_changes_the_device(rate: int, other: int) -> None:
+    clock = ManualClock()
+    processor = make(clock)
+    async with Call(clock=clock, before=[processor]) as call:
+        call.listen(processor.strategy)
+        await call.settle()
+        parts = ((silence(0.5), rate), (np.concatenate((word(), silence(0.6))), other))
+        for pcm, at in parts:
+            audio = soxr.resample(pcm, 16_000, at)
+            for start in range(0, len(audio), at // 50):
+                chunk = audio[start : start + at // 50].tobytes()
+                await call.send(InputAudioRawFrame(audio=chunk, sample_rate=at, num_channels=1))
+        # And rates that there are not change nothing.
+        await call.send(InputAudioRawFrame(audio=bytes(200), sample_rate=96_000, num_channels=1))
+        await call.until(lambda: call.predictions)
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+        (stopped,) = call.sink.of(VADUserStoppedSpeakingFrame)
+        assert stopped.stop_secs == pytest.approx(0.3, abs=0.08)
+
+
 async def test_unlikely_turns_of_an_aggregator_that_is_not_configured() -> None:
     clock = ManualClock()
     processor = make(clock, Script(0.1))
