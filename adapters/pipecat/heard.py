@@ -20,6 +20,8 @@ class HeardAudio:
         self._frames: deque[tuple[float, float]] = deque()
         self.rate = 16_000
         """Of the newest audio, in Hz."""
+        self.total = 0.0
+        """Seconds that came in so far."""
 
     @property
     def last_at(self) -> float | None:
@@ -30,6 +32,7 @@ class HeardAudio:
         """``samples`` came in ``at`` that moment."""
         self.rate = max(1, rate)
         self._frames.append((at, samples / self.rate))
+        self.total += samples / self.rate
         while self._frames[0][0] < at - _KEPT:
             self._frames.popleft()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 from call import Call, Script, detector, final, interim, stt_metadata
 from pipecat.frames.frames import MetricsFrame, VADUserStoppedSpeakingFrame
@@ -64,6 +65,40 @@ async def test_delays_of_the_users_own() -> None:
         assert call.turns == []
         await call.advance(0.2)
         await call.until(lambda: call.turns)
+
+
+@pytest.mark.parametrize("stop_secs", [0.04, 0.1])
+async def test_a_vad_that_is_quick_does_not_make_the_model_hear_less_silence(stop_secs: float) -> None:
+    """It was measured with 0.2 s; and the turn ends no later for that."""
+    clock, script = ManualClock(), Script(0.9)
+    async with Call(make(script, clock), clock=clock) as call:
+        await call.start_speaking()
+        await call.speak(0.5)
+        await call.speak(stop_secs, level=1)
+        await call.stop_speaking(stop_secs)
+        await call.send(final(finalized=True))
+        for _ in range(22):
+            if not script.seen:
+                await call.advance(0.01)
+                await call.speak(0.02, level=1)
+        await call.until(lambda: call.predictions)
+        (heard,) = script.seen
+        loud = int(np.nonzero(np.abs(heard) > 1)[0][-1]) + 1
+        assert (len(heard) - loud) / 16_000 == NEAR(0.2, abs=0.002)
+        await call.advance(0.15)
+        await call.until(lambda: call.turns)
+        assert call.decisions[0].delay == NEAR(0.3)
+
+
+async def test_speech_that_resumes_before_a_quick_vads_pause_is_asked_about() -> None:
+    clock, script = ManualClock(), Script(0.9)
+    async with Call(make(script, clock), clock=clock) as call:
+        await call.start_speaking()
+        await call.speak(0.5)
+        await call.stop_speaking(0.05)
+        await call.start_speaking()
+        await call.advance(3.0)
+        assert script.seen == call.turns == []
 
 
 async def test_a_model_that_hangs_costs_the_deadline_and_no_more() -> None:
