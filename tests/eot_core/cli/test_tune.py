@@ -144,7 +144,7 @@ class TestRecordings:
     def test_a_disk_that_becomes_full_is_told_once(
         self, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(ScoreCache, "put", full)
