@@ -13,9 +13,9 @@ MIN_KEPT = 8.0
 SURE_AFTER = 0.064
 """Seconds of speech, two windows, after which the VAD of this package is sure of it, and reports it."""
 
-_UNHEARD = 0.25
+_UNHEARD = 1.0
 """Seconds that are kept besides: so much of the newest audio may be left out of a snapshot (:meth:`TurnAudio.snapshot`,
-``hears``), which is to be as long all the same."""
+``hears``), which is to be as long all the same. Pipecat's VAD is often set to report a pause after 0.8 s."""
 
 _LEAD = 1.0
 """Seconds before the turn's onset that a new connection is sent."""

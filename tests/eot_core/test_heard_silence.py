@@ -31,7 +31,7 @@ def asked(window: float = 8.0, *, silence: float, again_at: float | None = None,
     return driver.snapshots[driver.session.last_request_id]
 
 
-@pytest.mark.parametrize("silence", [0.2, 0.256, 0.272, 0.306])
+@pytest.mark.parametrize("silence", [0.2, 0.256, 0.272, 0.306, 0.8, 1.1])
 def test_the_first_time_0_2_s(silence: float) -> None:
     heard = asked(silence=silence)
     assert len(heard) == 8 * RATE
