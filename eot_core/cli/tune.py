@@ -171,7 +171,12 @@ class _Tune:
         pauses = read_logs(logs, language=self._language, on_problem=self._on_problem)
         with _Shown(self, "scoring") as progress:
             result = score_logged(
-                pauses, self._scorers, cache=self._cache, on_problem=self._on_problem, on_progress=progress
+                pauses,
+                self._scorers,
+                cache=self._cache,
+                on_problem=self._on_problem,
+                on_progress=progress,
+                not_kept=self._not_kept,
             )
         if not result.pauses:
             raise ValueError(f"{self._path}: none of its pauses could be scored")

@@ -12,7 +12,7 @@ decided, nothing is taken: its scores tune nothing, and these labels came of the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,12 +226,15 @@ def score_logged(
     cache: Path | None = None,
     on_problem: Callable[[Problem], None],
     on_progress: Callable[[int, int], None] = lambda done, of: None,
+    not_kept: Callable[[OSError], None] = lambda error: None,
 ) -> LoggedScores:
     """Score the audio of every pause with every model; what was computed is in ``cache`` at once.
 
+    ``not_kept`` is told where it cannot be: the work goes on all the same.
+
     Raises:
         ModelError: a model, or the VAD, cannot be loaded.
-        OSError: the cache cannot be written.
+        OSError: what the cache has cannot be read.
     """
     vad = SileroVAD()
     vad.warm_up()
@@ -243,7 +246,7 @@ def score_logged(
     try:
         for number, pause in enumerate(pauses, start=1):
             try:
-                _score(pause, scorers, caches, silences, vad, result)
+                _score(pause, scorers, caches, silences, vad, result, not_kept)
             except (AudioFileError, ModelError) as error:
                 on_problem(Problem(pause.request, str(error)))
             on_progress(number, len(pauses))
@@ -260,6 +263,7 @@ def _score(
     silences: ScoreCache,
     vad: SileroVAD,
     result: LoggedScores,
+    not_kept: Callable[[OSError], None],
 ) -> None:
     audio = AudioRef(path=pause.audio)
     recording = audio.open()
@@ -269,7 +273,7 @@ def _score(
         (silence,) = silences.get(key, [end])
         if silence is None:
             silence = _silence_at_the_end(recording, vad)
-            silences.put(key, pause.request, {end: silence})
+            _keep(silences, key, pause, {end: silence}, not_kept)
         if silence >= end:
             raise AudioFileError(f"{pause.audio}: no speech is heard in it: silent, or not speech")
         spans = (Span(end - silence, end + MAX_HOLD),)
@@ -279,7 +283,7 @@ def _score(
             (score,) = kept.get(key, [end])
             if score is None:
                 score = scorer.score(item, recording, end)
-                kept.put(key, pause.request, {end: score})
+                _keep(kept, key, pause, {end: score}, not_kept)
             scores.append(score)
     finally:
         recording.close()
@@ -287,6 +291,20 @@ def _score(
     result.silences.append(silence)
     for scorer, score in zip(scorers, scores, strict=True):
         result.scores[scorer.name].append(score)
+
+
+def _keep(
+    cache: ScoreCache,
+    key: str,
+    pause: LoggedPause,
+    scores: Mapping[float, float],
+    not_kept: Callable[[OSError], None],
+) -> None:
+    try:
+        cache.put(key, pause.request, scores)
+    except OSError as error:
+        not_kept(error)
+        cache.forget()
 
 
 def _silence_at_the_end(recording: Recording, vad: SileroVAD) -> float:

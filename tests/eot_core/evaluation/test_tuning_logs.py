@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import wave
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from eot_core.clock import ManualClock
 from eot_core.data import demo_recording
 from eot_core.decision_log import SCHEMA
 from eot_core.detector import TurnDetector
+from eot_core.evaluation.cache import ScoreCache
 from eot_core.evaluation.dataset import DatasetError
 from eot_core.evaluation.scorers import ModelScorer
 from eot_core.evaluation.tuning_logs import LoggedPause, find_logs, read_logs, score_logged
@@ -200,6 +203,26 @@ class TestScoring:
         again = score_logged(read(log), [self.scorer(model)], cache=tmp_path / "cache", on_problem=Problems())
         assert len(model.calls) == 1
         assert (first.scores, first.silences) == (again.scores, again.silences)
+
+    def test_a_disk_that_becomes_full(self, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for at in (1.0, 2.0):
+            log.asked(at)
+            log.line("speech", at + 0.5)
+
+        def full(self: ScoreCache, *args: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(ScoreCache, "put", full)
+        errors: list[OSError] = []
+        result = score_logged(
+            read(log),
+            [self.scorer(FakeModel(0.7))],
+            cache=tmp_path / "cache",
+            on_problem=Problems(),
+            not_kept=errors.append,
+        )
+        assert result.scores == {"fake-model": [0.7, 0.7]}
+        assert {error.errno for error in errors} == {errno.ENOSPC}
 
     def test_audio_that_cannot_be_used(self, log: Log) -> None:
         for at in (1.0, 2.0, 3.0):
