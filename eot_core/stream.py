@@ -176,7 +176,7 @@ class DetectorStream(Observable):
         if supported and key not in self._foreign and not self._session.is_made_for(language):
             self._foreign.add(key)
             logger.warning(
-                "%s was not made for the language %r: it judges by the voice alone, with its default threshold. Measure "
+                "%s was not made for the language %r: it judges by the voice, with its default threshold. Measure "
                 "one on your own calls (eot tune), or give one: unlikely_threshold={%r: ...}",
                 self.model,
                 key,

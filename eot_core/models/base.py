@@ -90,8 +90,8 @@ class ModelSpec:
     file: Path | None = None
     """The weights, where they are a file of the user's own."""
     judges_any_language: bool = False
-    """What becomes of a language that is not in ``thresholds``. True: the model hears more than words, and judges it too,
-    by ``default_threshold``. False: it is not asked, and pauses end after the minimum delay."""
+    """What becomes of a language that is not in ``thresholds``. True: the model hears more than words, and judges it
+    too, by ``default_threshold``. False: it is not asked, and pauses end after the minimum delay."""
     hears_all: bool = False
     """True: the model is given all the silence that there has been when it is asked. False: as much of it as it was
     measured with, on whatever framework (:data:`~eot_core.endpointing.FIRST_HEARS`): 50 ms more change a score."""
