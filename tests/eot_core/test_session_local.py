@@ -236,7 +236,7 @@ def test_memory_is_bounded_whatever_is_pushed() -> None:
         d.audio(30.0, rate=rate)
     for _ in range(2_000):
         d.audio(0.02)
-    assert window.capacity == kept == 8.25 * 16_000  # the window, and what a snapshot may leave out at its end
+    assert window.capacity == kept == 9 * 16_000  # the window, and what a snapshot may leave out at its end
     assert len(d.snapshots[d.predict()]) == 2 * 16_000
 
 
