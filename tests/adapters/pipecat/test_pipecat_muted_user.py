@@ -1,0 +1,124 @@
+"""A user who is muted by the aggregator: what it misses is told to it afterwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from call import Call, Script, final
+from pipecat.frames.frames import (
+    Frame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.aggregators.llm_response_universal import (
+    LLMUserAggregatorParams,
+)
+from pipecat.processors.audio.vad_processor import VADProcessor
+from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.turns.user_mute import BaseUserMuteStrategy
+from pipecat_speech import frames, silence, word
+from test_pipecat_processor import make
+
+from adapters.pipecat import EOTVADAnalyzer
+from eot_core.clock import ManualClock
+
+
+class _Mute(BaseUserMuteStrategy):
+    on = True
+
+    async def process_frame(self, frame: Frame) -> bool:
+        await super().process_frame(frame)
+        return self.on
+
+
+async def test_a_user_who_speaks_when_the_mute_ends_is_not_cut_off() -> None:
+    """The aggregator did not hear of the start; what is written meanwhile must not pass for all that was said."""
+    clock, mute = ManualClock(), _Mute()
+    params = LLMUserAggregatorParams(user_mute_strategies=[mute])
+    async with Call(clock=clock, params=params, before=[make(clock)]) as call:
+        speech = frames(silence(0.5), word(), silence(0.6))
+        await call.send(*speech[:45])
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 0
+        mute.on = False
+        await call.send(*speech[45:46])
+        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+        await call.send(final("I am", finalized=True))
+        await call.advance(1.0)
+        assert call.turns == []
+        await call.send(*speech[46:])
+        await call.advance(0.3)
+        await call.until(lambda: call.turns)
+
+
+@pytest.mark.parametrize("vad", ["here", "before", "in the aggregator"])
+async def test_a_user_who_falls_silent_while_muted_has_ended_the_turn(vad: str) -> None:
+    """The aggregator did not hear of the end, and would wait for it until the user speaks again."""
+    clock, mute, script = ManualClock(), _Mute(), Script()
+    mute.on = False
+    analyzer = EOTVADAnalyzer() if vad == "in the aggregator" else None
+    params = LLMUserAggregatorParams(user_mute_strategies=[mute], vad_analyzer=analyzer)
+    processor = make(clock, script)
+    before: list[FrameProcessor] = [processor]
+    if vad == "before":
+        before.insert(0, VADProcessor(vad_analyzer=EOTVADAnalyzer()))
+    async with Call(clock=clock, params=params, before=before) as call:
+        call.listen(processor.strategy)
+        await call.settle()
+        speech = frames(silence(0.5), word(), silence(0.6))
+        await call.send(*speech[:45])
+        assert len(call.started) == 1
+        await call.send(final("I am", finalized=True))
+        mute.on = True
+        await call.send(*speech[45:])
+        await call.advance(1.0)
+        await call.until(lambda: call.source.of_up(VADUserStoppedSpeakingFrame) or vad == "before")
+        await call.settle()
+        assert call.predictions == call.turns == []
+        mute.on = False
+        await call.send(*frames(silence(0.02)))
+        await call.settle()
+        await call.send(*frames(silence(0.4)))  # in which a VAD says so if the user still speaks
+        await call.until(lambda: call.predictions)
+        await call.advance(0.3)
+        await call.advance(0.1)
+        await call.until(lambda: call.turns)
+        assert call.turns[0][1] == "I am"
+        assert np.abs(script.seen[-1]).max() > 1000  # what was said before the mute
+
+
+async def test_a_user_who_goes_on_when_the_mute_ends_is_not_cut_off_by_an_aggregator_s_vad() -> None:
+    """It heard nothing meanwhile, took that for silence, and hears the rest of the sentence."""
+    clock, mute, script = ManualClock(), _Mute(), Script()
+    mute.on = False
+    params = LLMUserAggregatorParams(user_mute_strategies=[mute], vad_analyzer=EOTVADAnalyzer())
+    processor = make(clock, script)
+    async with Call(clock=clock, params=params, before=[processor]) as call:
+        call.listen(processor.strategy)
+        await call.settle()
+        await call.send(*frames(silence(0.5), word()[:9000]))
+        await call.send(final("I am", finalized=True))
+        mute.on = True
+        await call.send(*frames(silence(0.02)))
+        await call.until(lambda: call.source.of_up(VADUserStoppedSpeakingFrame))
+        await call.advance(3.0)
+        mute.on = False
+        await call.send(*frames(silence(0.02)))
+        await call.settle()
+        for frame in frames(word()[3500:9000]):  # one by one, as they come
+            await call.send(frame)
+        await call.advance(3.0)
+        assert call.predictions == call.turns == []
+
+
+async def test_a_user_who_spoke_only_while_muted_has_taken_no_turn() -> None:
+    clock, mute = ManualClock(), _Mute()
+    params = LLMUserAggregatorParams(user_mute_strategies=[mute])
+    processor = make(clock)
+    async with Call(clock=clock, params=params, before=[processor]) as call:
+        call.listen(processor.strategy)
+        await call.settle()
+        await call.send(*frames(silence(0.5), word(), silence(0.6)))
+        mute.on = False
+        await call.send(*frames(silence(0.1)))
+        await call.advance(3.0)
+        assert call.started == call.predictions == call.turns == []
