@@ -113,6 +113,15 @@ class Routes:
             "local_fallback is off: such turns end on the delays",
         )
 
+    def cloud_refused(self, reason: str) -> list[Effect]:
+        """The cloud has no room for a request, and said so at once. The connection is kept, as above."""
+        cloud = self._options.model_name(Route.CLOUD)
+        if self.has_local:
+            instead = f"{self._options.model_name(Route.LOCAL)} answers such requests"
+        else:
+            instead = "local_fallback is off: such turns end on the delays"
+        return self._warn_once("refused", f"the cloud turn detector {cloud} refused a request ({reason}); {instead}")
+
     def local_did_not_answer(self, reason: str) -> list[Effect]:
         """The local model failed at a request."""
         return self._warn_once(

@@ -263,7 +263,9 @@ class DetectorSession:
         head = self._settings.head(route)
         probability = probability_of(answer, head)
         if probability is None:
-            return self.on_request_failed(now, route, request_id, "invalid_probability")
+            if route is Route.CLOUD:
+                return self._cloud_failed(now, "invalid_probability", retryable=False)
+            return self._local_failed("invalid_probability")
         self._answered = Answered(route, head)
         if route is Route.CLOUD:
             self._routes.cloud.proved()
@@ -281,13 +283,17 @@ class DetectorSession:
         return [Resolve(request_id, prediction), *self._backchannel(prediction)]
 
     def on_request_failed(self, now: float, route: Route, request_id: str, reason: str) -> list[Effect]:
-        """A transport cannot answer this request."""
+        """A transport cannot answer this request; the next one is tried there again."""
         pending = self._pending
         if pending is None or pending.request.request_id != request_id or pending.route is not route:
             return []
-        if route is Route.CLOUD:
-            return self._cloud_failed(now, reason, retryable=False)
-        return self._local_failed(reason)
+        if route is Route.LOCAL:
+            return self._local_failed(reason)
+        effects = self._routes.cloud_refused(reason)
+        if self._routes.has_local and now < pending.request.deadline:
+            return effects + self._start(Route.LOCAL, now)
+        self._pending = None
+        return [self._resolve_default(request_id, reason), *effects]
 
     def on_failed(self, now: float, route: Route, reason: str, *, retryable: bool) -> list[Effect]:
         """A transport is dead."""

@@ -164,8 +164,39 @@ class TestFallback:
     def test_a_request_that_the_cloud_refuses(self) -> None:
         d = connected()
         request = d.predict()
-        d.request_failed(request, "error_500", route=Route.CLOUD)
+        d.now += 0.1
+        d.request_failed(request, "error_503", route=Route.CLOUD)
         assert d.started[-1] == (Route.LOCAL, request)
+        d.answer(request, 0.4)
+        assert d.resolved[request].source == "local"
+        assert d.session.threshold("en") == 0.36  # the model that answered
+        assert d.resolved[request].queue_time == pytest.approx(0.1)
+        # The next one may be luckier: the call does not leave the cloud for one moment without room.
+        assert not d.events
+        assert not d.session.is_fallback
+        assert Route.CLOUD in d.open_routes
+        second = d.predict()
+        assert d.session.threshold("en") == 0.56
+        d.answer(second, 0.6, route=Route.CLOUD)
+        assert d.resolved[second].source == "cloud"
+
+    def test_requests_that_the_cloud_refuses_are_one_warning(self) -> None:
+        d = connected()
+        for _ in range(3):
+            request = d.predict()
+            d.request_failed(request, "error_503", route=Route.CLOUD)
+            d.answer(request, 0.4)
+        assert len(d.warnings) == 1
+        assert "error_503" in d.warnings[0]
+        assert "local-model" in d.warnings[0]
+
+    def test_a_local_model_that_is_late_with_a_refused_request(self) -> None:
+        d = connected()
+        request = d.predict()
+        d.request_failed(request, "error_503", route=Route.CLOUD)
+        d.pass_time(1.01)
+        assert d.resolved[request].reason == "timeout"
+        assert not d.session.is_fallback
 
     @pytest.mark.parametrize(
         "calibration",
@@ -222,6 +253,20 @@ class TestRefused:
         assert not d.session.is_fallback
         assert len(d.warnings) == 1
         assert "did not answer in time" in d.warnings[0]
+        second = d.predict()
+        d.answer(second, 0.6, route=Route.CLOUD)
+        assert d.resolved[second].source == "cloud"
+
+
+    def test_a_request_that_the_cloud_refuses_keeps_the_connection(self) -> None:
+        d = connected(no_local=True, fallback=FallbackOptions(enabled=False))
+        request = d.predict()
+        d.request_failed(request, "error_503", route=Route.CLOUD)
+        prediction = d.resolved[request]
+        assert (prediction.probability, prediction.outcome, prediction.reason) == (1.0, Outcome.DEFAULT, "error_503")
+        assert d.session.route is Route.CLOUD
+        assert not d.events
+        assert len(d.warnings) == 1
         second = d.predict()
         d.answer(second, 0.6, route=Route.CLOUD)
         assert d.resolved[second].source == "cloud"

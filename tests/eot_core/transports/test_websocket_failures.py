@@ -144,6 +144,7 @@ FAILURES = [
     ("error 429", say_late(error(429)), {("error_429", True)}),
     ("error 400", say_late(error(400)), {("error_400", False)}),
     ("error of a request", say_late(error(504, request_id="a")), {("error_504", True)}),
+    ("error without a request", say_late(error(503)), {("error_503", True)}),
     ("error first", say_early(error(503)), {("error_503", True)}),
     ("session closed", say_late(closed()), {("session_closed", True)}),
 ]
@@ -169,10 +170,33 @@ async def test_a_failure_is_reported_once_with_its_reason(
             transport.flush()
         assert len(sink.failures) == 1
         assert sink.failures[0] in expected
+        assert sink.refused == []
         await far.stop()
         await eventually(lambda: not [line for line in before.more() if " socket:" in line or "eot" in line])
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == [], "expected of a network"
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("code", [429, 503])
+async def test_a_far_end_that_is_busy_refuses_one_request_and_goes_on(code: int) -> None:
+    async def script(connection: Connection) -> None:
+        await open_session(connection)
+        await connection.until("inference_start")
+        for request_id in ("a", "a", "nobody's"):
+            await connection.send(error(code, request_id=request_id))
+        await connection.serve()
+
+    async with FarEnd(script) as far, opened(far.url) as (transport, sink):
+        transport.push_audio(tone(0.05), 1.0)
+        transport.start(request("a"))
+        await eventually(lambda: sink.refused)
+        transport.push_audio(tone(0.05), 1.05)
+        transport.start(request("b"))
+        await eventually(lambda: sink.answers)
+        assert [name for name, _ in sink.answers] == ["b"]
+        assert sink.refused == [("a", f"error_{code}")], "once, and none that was not asked"
+        assert sink.failures == []
+        assert far.connections[0].kinds().count("inference_stop") == 0
 
 
 async def test_nobody_listens_there() -> None:

@@ -33,6 +33,8 @@ class Sink:
 
     ready: list[Calibration | None] = field(default_factory=list)
     answers: list[tuple[str, Answer]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """Id, reason."""
     failures: list[tuple[str, bool]] = field(default_factory=list)
     """Reason, retryable."""
     on_failure: Callable[[], None] | None = None
@@ -44,7 +46,7 @@ class Sink:
         self.answers.append((request_id, answer))
 
     def on_request_failed(self, request_id: str, reason: str) -> None:
-        raise AssertionError("a WebSocket transport fails as a whole")
+        self.refused.append((request_id, reason))
 
     def on_failed(self, reason: str, *, retryable: bool) -> None:
         self.failures.append((reason, retryable))
