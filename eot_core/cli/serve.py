@@ -91,9 +91,10 @@ def run(args: argparse.Namespace) -> int:
     tls = None if args.tls_cert is None else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
     def read_again() -> dict[str, str]:
+        found = read_keys()
         if tls is not None:
-            _load_certificate(tls, args.tls_cert, args.tls_key)
-        return read_keys()
+            _load_certificate(tls, args.tls_cert, args.tls_key)  # last: it is in force at once
+        return found
 
     try:
         if args.tls_key is not None and tls is None:
@@ -150,11 +151,13 @@ def _load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | No
     """Connections that are made from now on get it.
 
     Raises:
-        ValueError: it cannot be read, or has another key.
+        ValueError: it cannot be read, or has another key; ``context`` is as it was then.
     """
     try:
-        # An empty password: OpenSSL would ask the terminal for the right one, and wait there.
-        context.load_cert_chain(certificate, key, password="")
+        # First where nobody uses it: OpenSSL takes a certificate before it looks at the key, and keeps it without one.
+        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            # An empty password: OpenSSL would ask the terminal for the right one, and wait there.
+            each.load_cert_chain(certificate, key, password="")
     except OSError as error:  # ssl.SSLError is one
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
         raise ValueError(f"--tls-cert {certificate} cannot be used: {reason}") from None
@@ -181,7 +184,7 @@ async def _serve(
         except ValueError as error:
             logger.error("nothing was changed: %s", error)
         else:
-            logger.warning("the keys were read again")
+            logger.warning("keys and certificate were read again" if tls is not None else "the keys were read again")
 
     if read_keys is not None:
         loop.add_signal_handler(signal.SIGHUP, change_keys)

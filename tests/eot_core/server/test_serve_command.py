@@ -372,3 +372,29 @@ async def test_tls_and_a_certificate_that_is_renewed_at_sighup(model: str, tmp_p
         await wait_for(trusted)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("mistake", ["half a pair", "keys"])
+async def test_a_renewal_that_fails_leaves_certificate_and_keys_as_they_were(
+    model: str, tmp_path: Path, mistake: str
+) -> None:
+    """A signal between the writing of the certificate and of its key is all that it takes."""
+    write_certificate(tmp_path, "first")
+    first, keys = tmp_path / "first.pem", tmp_path / "keys"
+    shutil.copy(tmp_path / "cert.pem", first)
+    keys.write_text(f"{KEY}:{SECRET}\n")
+    tls = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
+    with running("--model", model, "--keys-file", str(keys), *tls) as process:
+        url = url_printed(process)
+        old_key = (tmp_path / "key.pem").read_bytes()
+        write_certificate(tmp_path, "second")
+        if mistake == "keys":
+            keys.write_text("nonsense\n")
+        else:
+            (tmp_path / "key.pem").write_bytes(old_key)
+        assert process.stderr is not None
+        process.send_signal(signal.SIGHUP)
+        assert "nothing was changed: " in await asyncio.to_thread(process.stderr.readline)
+        context = ssl.create_default_context(cafile=str(first))
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http:
+            assert await status_of(http, url, KEY, SECRET) == 101
