@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from .bench_outputs import check_outputs, check_predictions, write_outputs
 
 if TYPE_CHECKING:
     from ..evaluation.benchmark import Benchmark
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXIT_OK: Final = 0
 EXIT_PARTLY: Final = 1
-"""There are figures, but a model is missing in them."""
+"""There are figures, but a model is missing in them, or a file of them could not be written."""
 EXIT_FAILED: Final = 2
 DEFAULT_MODELS: Final = "eot-open-1,smart-turn-v3.2,vad,elapsed"
 
@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
         description="Score every pause of a dataset (eot-bench's schema) causally with every model, try every policy "
         "on the scores, and print AUC, false cutoffs at 300 and 600 ms, latency at 5 and 10 % cutoffs, with "
         "intervals. Scores are kept as they are computed: an interrupted run goes on where it was. Exit code 0: done; "
-        "1: a model is missing in the figures; 2: nothing could be measured.",
+        "1: a model is missing in the figures, or a file could not be written; 2: nothing could be measured.",
     )
     parser.add_argument(
         "dataset",
@@ -107,46 +107,24 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     if not result.overall:
         reasons = "; ".join(f"{model}: {why}" for model, why in result.failed.items())
         raise ValueError(reasons or "no model could be measured")
+    written = False
     try:
-        _write(args, result, scored)  # first: whoever reads the table may hang up ("| head")
+        written = write_outputs(args, result, scored, err)  # first: whoever reads the table may hang up ("| head")
     finally:
         for line in report_lines(result):
             print(line, file=out)
-    return EXIT_PARTLY if result.failed else EXIT_OK
+    return EXIT_OK if written and not result.failed else EXIT_PARTLY
 
 
 def _check(args: argparse.Namespace) -> None:
-    from ..evaluation.output_file import check_output
-
+    """What :mod:`argparse` does not look at."""
     for name, value, least in (("--limit", args.limit, 1), ("--resamples", args.resamples, 0)):
         if value is not None and value < least:
             raise ValueError(f"{name} must be {least} or more, got {value}")
     for name, value in (("--seed", args.seed), ("--channel", args.channel)):
         if value is not None and value < 0:
             raise ValueError(f"{name} must be 0 or more, got {value}")
-    for name, path in (("--json", args.json), ("--html", args.html)):
-        if path is not None:
-            check_output(name, path, Path(args.dataset).expanduser())
-    for name, path in (("--plots", args.plots), ("--predictions", args.predictions)):
-        if path is not None:
-            _make_folder(name, path)
-    if args.predictions is not None:
-        from ..evaluation.dataset import pyarrow
-
-        pyarrow("parquet")
-    if args.html is not None or args.plots is not None:
-        from ..evaluation.plots import matplotlib
-
-        matplotlib()
-
-
-def _make_folder(name: str, path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{name}: {path} is no folder, and cannot be made one ({error.strerror})") from error
-    if not os.access(path, os.W_OK):
-        raise ValueError(f"{name}: nothing can be written in {path}")
+    check_outputs(args)
 
 
 def _options(args: argparse.Namespace) -> ScoringOptions:
@@ -218,6 +196,7 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
     names = [name.strip() for name in args.models.split(",") if name.strip()]
     refuse_cloud("--models", names)
     scorers = make_scorers(names)
+    check_predictions(args, [scorer.name for scorer in scorers])
     problems: list[Problem] = []
     progress = Progress("scoring", err)
 
@@ -258,23 +237,3 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
     for model, why in scored.failed.items():
         print(f"eot bench: {model}: {why}", file=err)
     return result, scored
-
-
-def _write(args: argparse.Namespace, result: Benchmark, scored: ScoredSet | None) -> None:
-    if args.json is not None:
-        from ..evaluation.output_file import write_output
-
-        write_output(args.json, json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
-    if args.predictions is not None and scored is not None:
-        from ..evaluation.predictions import write_predictions
-
-        for model in scored.scores:
-            write_predictions(args.predictions / f"{model}.predictions.parquet", scored, model)
-    if args.plots is not None:
-        from ..evaluation.plots import write_plots
-
-        write_plots(result, args.plots)
-    if args.html is not None:
-        from ..evaluation.report import write_report
-
-        write_report(args.html, result, scored, audio=args.audio)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,15 @@ class Benchmark:
                 for kind, values in self.groups.items()
             },
         }
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is JSON of a :class:`Benchmark`, and may be replaced by the next."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and str(content.get("schema", "")).startswith("eot-bench-report/")
 
 
 def _rounded(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A file that is written at the end of a run, which may have taken hours: looked at before it, written whole after."""
+"""Files that are written at the end of a run, which may have taken hours: looked at before it, written whole after."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def check_output(option: str, path: Path, dataset: Path, ours: Callable[[Path], bool] | None = None) -> None:
+def check_output(option: str, path: Path, dataset: Path, ours: Callable[[Path], bool]) -> None:
     """Refuse what could not be written, or what would be lost by it.
 
     Args:
         option: the argument that named the file, for the message.
         path: where it is to be. Links are followed.
         dataset: what is read.
-        ours: whether an existing file is one that the command may replace; None: every one but the dataset.
+        ours: whether an existing file is one that the command may replace.
 
     Raises:
         ValueError: it is a folder, the dataset, or somebody else's file, or nothing can be written there.
@@ -37,7 +37,7 @@ def check_output(option: str, path: Path, dataset: Path, ours: Callable[[Path], 
             raise ValueError(f"{option}: {path} is the dataset: name another file")
         if not os.access(target, os.W_OK):
             raise ValueError(f"{option}: {path} cannot be written")
-        if ours is not None and target.stat().st_size and not ours(target):
+        if target.stat().st_size and not ours(target):
             raise ValueError(
                 f"{option}: {path} is there, and is nothing that this command wrote: name another file, or remove it"
             )
@@ -48,7 +48,21 @@ def check_output(option: str, path: Path, dataset: Path, ours: Callable[[Path], 
         raise ValueError(f"{option}: nothing can be written in {folder} ({error.strerror})") from error
 
 
-def write_output(path: Path, text: str) -> None:
+def check_folder(option: str, path: Path) -> None:
+    """Make a folder that files are to be written into, where it is not there.
+
+    Raises:
+        ValueError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{option}: {path} is no folder, and cannot be made one ({error.strerror})") from error
+    if not os.access(path, os.W_OK):
+        raise ValueError(f"{option}: nothing can be written in {path}")
+
+
+def write_output(path: Path, content: str | bytes) -> None:
     """Write the file: whole, or not at all, with the mode of the one whose place it takes. Links are followed.
 
     What is no regular file (a pipe, a device, standard output) is written to as it is.
@@ -56,24 +70,25 @@ def write_output(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; the error names ``path``.
     """
+    data = content.encode() if isinstance(content, str) else content
     try:
         if _is_straight(path):
             sys.stdout.flush()  # it may be the same: what was said before comes before
             with path.open("ab") as file:
-                file.write(text.encode())
+                file.write(data)
         else:
-            _replace(path.resolve(), text)
+            _replace(path.resolve(), data)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, data: bytes) -> None:
     part = target.with_name(f".{os.getpid()}.eot.part")
     try:
         with part.open("xb") as file:
             if target.exists():  # before anything is in it: who may not read the old one may not read this
                 part.chmod(stat.S_IMODE(target.stat().st_mode))
-            file.write(text.encode())
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)

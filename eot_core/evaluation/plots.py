@@ -12,6 +12,7 @@ import numpy as np
 from .benchmark import Benchmark
 from .dataset import DatasetError
 from .evaluate import Evaluation
+from .output_file import write_output
 from .pauses import Pauses
 from .scorers import ELAPSED, VAD
 from .sweep import Budget
@@ -19,6 +20,9 @@ from .sweep import Budget
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, which colour-blind readers can tell apart; line styles differ as well."""
 _BASELINES = {VAD: ("#555555", "dashed"), ELAPSED: ("#999999", "dotted")}
+PLOTS = ("frontier.png", "budgets.png")
+_MADE_BY = "eot bench"
+"""Within each PNG, so that the next may take its place."""
 _MAX_LATENCY = 2.0
 _MAX_CUTOFF = 0.7
 
@@ -155,14 +159,26 @@ def has_policies(result: Benchmark) -> bool:
 
 
 def write_plots(result: Benchmark, folder: Path) -> list[Path]:
-    """``frontier.png`` and ``budgets.png``; returns where they are. Without holds or ends there is nothing to plot."""
+    """Write :data:`PLOTS`; returns where they are. Without holds or ends there is nothing to plot.
+
+    Raises:
+        OSError: one cannot be written.
+    """
     paths: list[Path] = []
     if not has_policies(result):
         return paths
-    for name, figure in (("frontier", frontier(result)), ("budgets", budgets(result))):
-        paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=140)
+    for name, figure in zip(PLOTS, (frontier(result), budgets(result)), strict=True):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=140, metadata={"Software": _MADE_BY})
+        write_output(folder / name, buffer.getvalue())
+        paths.append(folder / name)
     return paths
+
+
+def is_plot(path: Path) -> bool:
+    """Whether a file is one that :func:`write_plots` wrote, and may be replaced by the next."""
+    with path.open("rb") as file:
+        return f"tEXtSoftware\0{_MADE_BY}".encode() in file.read(1024)
 
 
 def _plain(axes: Any) -> None:

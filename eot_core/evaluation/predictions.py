@@ -7,6 +7,7 @@ which have no column there, are kept in the file's metadata, so that what is rea
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -19,6 +20,7 @@ import numpy as np
 
 from ..languages import language_key
 from .dataset import DatasetError, pyarrow
+from .output_file import write_output
 from .pauses import Pauses
 from .scored import ScoredSet, ScoringOptions
 
@@ -31,7 +33,7 @@ _ORIGIN = b"eot_adapters.origin"
 
 
 def write_predictions(path: str | Path, scored: ScoredSet, model: str) -> None:
-    """Write one model's scores.
+    """Write one model's scores, as :func:`write_output` does.
 
     eot-bench takes the longest ``silence_dur`` of a span for the length of the silence, so that each span ends in a
     row at its end, with an empty ``p_eot`` where the model was not asked there.
@@ -80,7 +82,21 @@ def write_predictions(path: str | Path, scored: ScoredSet, model: str) -> None:
     )
     origin = {pause.item.id: [pause.item.cluster, pause.item.source] for pause in scored.pauses}
     schema = schema.with_metadata({_ORIGIN: json.dumps(origin).encode()})
-    parquet.write_table(pa.table(columns, schema=schema), str(path))
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table(columns, schema=schema), buffer)
+    write_output(Path(path), buffer.getvalue())
+
+
+def is_written_here(path: Path) -> bool:
+    """Whether a file is one that :func:`write_predictions` wrote, and may be replaced by the next.
+
+    Raises:
+        DatasetError: pyarrow is not installed.
+    """
+    try:
+        return _ORIGIN in (pyarrow("parquet").read_schema(path).metadata or {})
+    except (OSError, ValueError):
+        return False
 
 
 def is_predictions(path: str | Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from . import plots
 from .benchmark import FEW, Benchmark
 from .evaluate import BudgetResult, Evaluation, FamilyResult, Interval
+from .output_file import write_output
 from .report_errors import error_section
 from .report_page import page
 from .scorers import ELAPSED, VAD
@@ -18,13 +19,15 @@ from .scoring import ScoredSet
 from .sweep import Budget
 from .tables import CURVES, amount, gains, held_out_text, plain
 
+TITLE = "Turn detection on"
+"""Begins the title of every report."""
 OVERVIEW = Budget("cutoff", 0.05)
 MANY = 3
 """More languages, or sources, than this: one table of :data:`OVERVIEW` comes first, and the others are folded."""
 
 
 def write_report(path: Path, result: Benchmark, scored: ScoredSet | None, *, audio: str = "embed") -> None:
-    """Write the report.
+    """Write the report, as :func:`write_output` does.
 
     Args:
         path: the HTML file.
@@ -45,16 +48,21 @@ def write_report(path: Path, result: Benchmark, scored: ScoredSet | None, *, aud
     parts += errors
     parts += [*_curves(result), *_groups(result), *_left_out(result)]
     clips_json = json.dumps(sounds).replace("<", "\\u003c")
-    text = page(f"Turn detection on {escape(result.dataset)}", "\n".join(parts), clips_json)
-
+    text = page(f"{TITLE} {escape(result.dataset)}", "\n".join(parts), clips_json)
     # JSON may hold halves of a surrogate pair, which are no text.
-    path.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
+    write_output(path, text.encode(errors="xmlcharrefreplace"))
+
+
+def is_report_page(path: Path) -> bool:
+    """Whether a file is one that :func:`write_report` wrote, and may be replaced by the next."""
+    with path.open("rb") as file:
+        return f"<title>{TITLE} ".encode() in file.read(1024)
 
 
 def _head(result: Benchmark) -> Iterator[str]:
     first = next(iter(result.overall.values()))
     split = result.settings.get("split")
-    yield f"<h1>Turn detection on {escape(result.dataset)}{f', {escape(str(split))}' if split else ''}</h1>"
+    yield f"<h1>{TITLE} {escape(result.dataset)}{f', {escape(str(split))}' if split else ''}</h1>"
     yield (
         f'<p class="soft">{first.ends} ends of a turn and {first.holds} pauses inside one, of {first.clusters} '
         f"speakers or calls. Scored {result.settings.get('score_at', 0.2):g} s into each pause; the audio that a model "

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from .benchmark import Benchmark
 from .errors import Clip, Mistake, clips, mistakes
+from .output_file import write_output
 from .scorers import ELAPSED, VAD
 from .scoring import ScoredPause, ScoredSet
 from .simulation import Policy
@@ -40,7 +41,7 @@ def error_section(result: Benchmark, scored: ScoredSet, path: Path, audio: str) 
     sounds: dict[str, str] = {}
     heard: dict[int, Clip | str] = {}
     if audio != "none":
-        folder = path.with_name(path.stem + "_audio")
+        folder = audio_folder(path)
         if audio == "link":
             folder.mkdir(exist_ok=True)
         for number, clip in zip(wanted, clips(list(wanted.values()), scored.options.channel), strict=True):
@@ -67,6 +68,11 @@ def error_section(result: Benchmark, scored: ScoredSet, path: Path, audio: str) 
     return parts, sounds
 
 
+def audio_folder(path: Path) -> Path:
+    """Where the audio of a report is, where it is linked."""
+    return path.with_name(path.stem + "_audio")
+
+
 def _chooser(name: str, choices: list[tuple[str, str]]) -> str:
     buttons = "".join(
         f'<button data-choose="{name}" data-value="{escape(value)}" aria-pressed="{str(i == 0).lower()}">{escape(text)}'
@@ -79,8 +85,9 @@ def _chooser(name: str, choices: list[tuple[str, str]]) -> str:
 def _sound(clip: Clip, number: int, folder: Path | None) -> str:
     if folder is None:
         return f"data:{clip.mime};base64,{base64.b64encode(clip.encoded).decode()}"
-    file = folder / f"{number}{'.mp3' if clip.mime == 'audio/mpeg' else '.wav'}"
-    file.write_bytes(clip.encoded)
+    # A name that no recording of somebody else's has.
+    file = folder / f"eot-bench-{number}{'.mp3' if clip.mime == 'audio/mpeg' else '.wav'}"
+    write_output(file, clip.encoded)
     return quote(f"{folder.name}/{file.name}")
 
 
