@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 KEYS_VARIABLE = "EOT_GATEWAY_KEYS"
 MAX_GRACE = 86_400.0
 """Seconds. A day: nobody waits longer for a call to end."""
+OTHER_DESCRIPTORS = 128
+"""That a gateway needs beside one for each session: model, logs, and whoever asks for ``/metrics`` or is refused."""
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -109,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, TypeError) as error:
         print(f"eot serve: {error}", file=sys.stderr)
         return 2
+    _allow_descriptors(limits.max_sessions + OTHER_DESCRIPTORS)
     try:
         again = None if args.keys_file is None and tls is None else read_again
         asyncio.run(_serve(gateway, args.host, args.port, grace=args.grace, read_keys=again, tls=tls))
@@ -145,6 +148,24 @@ def _lines(file: Path | None) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"--keys-file {file} cannot be read: {type(error).__name__}") from None
     return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+
+
+def _allow_descriptors(needed: int) -> None:
+    """Raise this process's own limit as far as it may, and say so where that is not enough."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        logger.warning(
+            "this process may have %d descriptors and needs up to %d: allow it more (ulimit -n), or fewer sessions "
+            "(--max-sessions)",
+            allowed,
+            needed,
+        )
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:

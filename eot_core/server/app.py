@@ -8,7 +8,7 @@ import math
 import os
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -33,8 +33,13 @@ from .network import SileroSteps
 from .pages import Metrics, health, refusal, url_of
 from .places import Places
 from .session import GatewaySession
+from .silent import SilentConnections
 
 logger = logging.getLogger(__name__)
+
+KEEP_ALIVE = 75.0
+"""Seconds for which a connection that asked for ``/healthz`` or ``/metrics`` stays open for more: longer than load
+balancers keep theirs (60 s), so that none sends a request into a connection that is just being closed."""
 
 
 class Gateway:
@@ -95,6 +100,7 @@ class Gateway:
         self._sessions: set[GatewaySession] = set()
         self._places = Places(self.limits.max_sessions)
         self._lag = LagWatch(self.counts.loop_lag)
+        self._silent = SilentConnections(self.limits.create_timeout, self._connections)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
 
@@ -122,13 +128,19 @@ class Gateway:
             await load_model(self.model)
         if self._network is not None and not await load_vad(self._network, self.model):
             self._network = None
-        app = web.Application()
+        app = web.Application(middlewares=[self._silent.middleware])
         for path in dict.fromkeys((f"{self.base_path}/eot", "/eot")):
             app.router.add_get(path, self._on_websocket)
         app.router.add_get("/healthz", self._on_health)
         app.router.add_get("/metrics", Metrics(self.counts, self.model.name, self._gauges).respond)
         # No access log: aiohttp's has a line per request and names no reason for a refusal; ours does.
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=self.limits.close_timeout)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=self.limits.close_timeout,
+            keepalive_timeout=KEEP_ALIVE,
+        )
         self._runner = runner
         try:
             await runner.setup()
@@ -138,6 +150,7 @@ class Gateway:
             raise
         self._url = url_of(runner.addresses[0], tls=ssl_context is not None, path=self.base_path)
         self._lag.start()
+        self._silent.start(self._clock)
         logger.info("gateway for %s at %s", self.model.name, self._url)
 
     async def drain(self, grace: float) -> None:
@@ -158,6 +171,7 @@ class Gateway:
             return
         self._places.drain()
         self._lag.stop()
+        self._silent.stop()
         for site in list(runner.sites):
             await site.stop()
         for session in list(self._sessions):
@@ -284,6 +298,10 @@ class Gateway:
 
     async def _on_health(self, request: web.Request) -> web.StreamResponse:
         return health(self.model.name, draining=self._places.draining)
+
+    def _connections(self) -> Iterable[web.RequestHandler]:
+        server = None if self._runner is None else self._runner.server
+        return () if server is None else server.connections
 
     def _gauges(self) -> dict[str, float]:
         return {

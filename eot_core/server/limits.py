@@ -17,7 +17,7 @@ class GatewayLimits:
     max_outgoing: int = 128
     """Messages that may wait for a client that does not read; with one more its connection is cut."""
     create_timeout: float = 10.0
-    """From the handshake to ``session_create``."""
+    """From the handshake to ``session_create``; and from the connection to the handshake, up to twice as long."""
     idle_timeout: float = 600.0
     """Without any message. Long, because a muted microphone may send no audio, and losing the session would cost
     that call its cloud model. Dead connections are found by ``heartbeat``."""

@@ -12,8 +12,10 @@ from .metrics import INSTALL, MetricsPage
 
 
 def refusal(status: int, code: str, message: str) -> web.Response:
-    """Why there is nothing to be had: JSON with a stable ``code`` and a sentence."""
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+    """Why there is nothing to be had: JSON with a stable ``code`` and a sentence; then the connection is closed."""
+    response = web.json_response({"error": {"code": code, "message": message}}, status=status)
+    response.force_close()
+    return response
 
 
 def health(model: str, *, draining: bool) -> web.Response:

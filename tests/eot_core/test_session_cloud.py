@@ -257,7 +257,6 @@ class TestRefused:
         d.answer(second, 0.6, route=Route.CLOUD)
         assert d.resolved[second].source == "cloud"
 
-
     def test_a_request_that_the_cloud_refuses_keeps_the_connection(self) -> None:
         d = connected(no_local=True, fallback=FallbackOptions(enabled=False))
         request = d.predict()

@@ -1,6 +1,7 @@
 """What somebody needs who runs a gateway: metrics, health, keys that change, an end that loses nothing."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 from gateway_client import KEY, KEYS, SECRET, Client, connected, eventually, scripted
 
+from eot_core.clock import ManualClock
 from eot_core.cpu import worker_count
 from eot_core.models.base import PcmArray
 from eot_core.protocol import EotPrediction, InferenceStarted, InferenceStopped, ServerError, SessionClosed
@@ -439,3 +441,47 @@ async def test_a_vad_that_is_broken_is_an_error() -> None:
     spec, _ = scripted(pre_speech=0.25)
     with pytest.raises(RuntimeError, match="no such instruction"):
         await Gateway(spec, keys=KEYS, vad=Broken()).start()
+
+
+# ---- connections
+
+
+async def test_a_connection_that_asks_for_nothing_is_closed() -> None:
+    """It needs no key for that, and there are only so many descriptors."""
+    spec, _ = scripted()
+    clock = ManualClock()
+    async with Gateway(spec, keys=KEYS, clock=clock) as gateway, connected(gateway) as call:
+        await call.create()
+        port = int(root_of(gateway).rsplit(":", 1)[1])
+        mute, slow, polite = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        slow[1].write(b"GET /v1/eot HTTP/1.1\r\n")
+        polite[1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in await polite[0].readline()
+        assert gateway._runner is not None
+        assert gateway._runner.server is not None
+        server = gateway._runner.server
+        await eventually(lambda: len(server.connections) == 4)
+        clock.advance(10.0)
+        assert len(server.connections) == 4, "they have time to begin"
+        clock.advance(10.0)
+        await eventually(lambda: len(server.connections) == 2)
+        for reader, _ in (mute, slow):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        polite[1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in (await polite[0].readuntil(b"200 OK"))
+        await call.audio(0.1)
+        await call.start("r1")
+        await call.next(EotPrediction)
+        for _, writer in (mute, slow, polite):
+            writer.close()
+
+
+async def test_whoever_is_refused_keeps_no_connection() -> None:
+    spec, _ = scripted()
+    async with Gateway(spec, keys=KEYS) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(root_of(gateway).rsplit(":", 1)[1]))
+        writer.write(b"GET /v1/eot HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(20):
+            assert b"401" in await reader.read(), "to its end"
+        writer.close()

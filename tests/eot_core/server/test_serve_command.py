@@ -45,13 +45,16 @@ def model(tmp_path: Path) -> str:
 
 
 @contextmanager
-def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *arguments: str, env: dict[str, str] | None = None, preexec_fn: Callable[[], None] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-c", MAIN, "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(env or {})},
+        preexec_fn=preexec_fn,
     )
     try:
         yield process
@@ -398,3 +401,29 @@ async def test_a_renewal_that_fails_leaves_certificate_and_keys_as_they_were(
         context = ssl.create_default_context(cafile=str(first))
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http:
             assert await status_of(http, url, KEY, SECRET) == 101
+
+
+@pytest.mark.parametrize(("hard", "warned"), [(2048, False), (300, True)])
+async def test_the_limit_of_descriptors_is_raised_to_what_the_sessions_need(
+    model: str, hard: int, warned: bool
+) -> None:
+    """A shell gives 1,024 or 256; where there are no more, asyncio writes a hundred tracebacks a second."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < hard:
+        pytest.skip("fewer are allowed here")
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+
+    with running("--model", model, "--key", f"{KEY}:{SECRET}", preexec_fn=few) as process:
+        url_printed(process)
+        limits = Path(f"/proc/{process.pid}/limits")
+        if not limits.exists():
+            pytest.skip("reads the limit in /proc")
+        soft = next(line.split()[3] for line in limits.read_text().splitlines() if line.startswith("Max open files"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert soft == ("300" if warned else "640")
+        assert ("300 descriptors" in process.stderr.read()) is warned
