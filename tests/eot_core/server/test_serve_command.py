@@ -404,9 +404,7 @@ async def test_a_renewal_that_fails_leaves_certificate_and_keys_as_they_were(
 
 
 @pytest.mark.parametrize(("hard", "warned"), [(2048, False), (300, True)])
-async def test_the_limit_of_descriptors_is_raised_to_what_the_sessions_need(
-    model: str, hard: int, warned: bool
-) -> None:
+def test_the_limit_of_descriptors_is_raised_to_what_the_sessions_need(model: str, hard: int, warned: bool) -> None:
     """A shell gives 1,024 or 256; where there are no more, asyncio writes a hundred tracebacks a second."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
