@@ -58,8 +58,6 @@ class TurnDetectorStream:
         """Seconds of silence since the newest audio that nobody sent."""
         self._hold: Hold | None = None
         self._held_answer: asyncio.Future[TurnDetectionEvent] | None = None
-        self._reached: float | None = None
-        """The threshold that a held answer had reached when it was given."""
         self._ended = False
         self._complained: set[str] = set()
         self._unsupported: set[str] = set()
@@ -91,7 +89,8 @@ class TurnDetectorStream:
     async def unlikely_threshold(self, language: LanguageCode | None) -> float:
         """Threshold, 0..1, for the model that gave the last answer. None, NOT_GIVEN: the last known language."""
         calibrated = self._core.unlikely_threshold(language)
-        return calibrated if self._reached is None else self._reached
+        reached = None if self._hold is None else self._hold.reached
+        return calibrated if reached is None else reached
 
     async def backchannel_threshold(self, language: LanguageCode | None) -> float | None:
         """The same for backchannels; None where the model does not tell them."""
@@ -100,12 +99,14 @@ class TurnDetectorStream:
     async def supports_language(self, language: LanguageCode | None) -> bool:
         """Whether the active model was made for the language, or the user gave a threshold for it.
 
-        LiveKit ends every pause after the minimum delay where it was not, which is worth a warning.
+        LiveKit ends every pause after the minimum delay where it was not, which is worth a warning. It asks this first
+        when a transcript comes; where the detector decides the moment, and the turn is to end later for this language
+        than LiveKit was told, the answer comes then.
         """
         supported = self._core.supports_language(language)
-        if self._hold is not None:
-            self._hold.reconsider()
-        if not supported and language not in self._unsupported:
+        if supported and self._hold is not None:
+            await self._hold.reconsider()
+        if not supported and str(language) not in self._unsupported:
             self._unsupported.add(str(language))
             logger.warning(
                 "%s was not made for the language %r: LiveKit ends turns after the minimum delay. Choose a model that "
@@ -222,23 +223,18 @@ class TurnDetectorStream:
             answer.set_result(_event(prediction))
             return
 
-        def release(prediction: Prediction, reached: float) -> None:
-            self._hold = self._held_answer = None
-            self._reached = reached
+        def release() -> None:
             if not answer.done():
                 answer.set_result(_event(prediction))
 
         self._held_answer = answer
-        hold = Hold(
-            self._core, options, prediction, ended_at=self._speech_ended_at, clock=self._core.clock, release=release
-        )
-        if self._held_answer is answer:  # not released at once
-            self._hold = hold
+        self._hold = Hold(self._core, options, prediction, ended_at=self._speech_ended_at, release=release)
+        self._hold.begin()
 
     def _drop_hold(self) -> None:
         """What is held is not to be waited for any more."""
         hold, answer = self._hold, self._held_answer
-        self._hold = self._held_answer = self._reached = None
+        self._hold = self._held_answer = None
         if hold is not None:
             hold.cancel()
         if answer is not None and not answer.done():

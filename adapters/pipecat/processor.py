@@ -34,15 +34,13 @@ from pipecat.turns.user_turn_processor import UserTurnProcessor
 from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserTurnStrategies
 
 from eot_core import EndpointingOptions, TurnDetector
-from eot_core.options import check_bool, check_seconds
+from eot_core.options import check_bool
 
 from .mute import Missed
 from .own_vad import OwnVAD
+from .stop_timeout import stop_timeout_for
 from .strategy import TurnDetectorUserTurnStopStrategy
 from .vad import EOTVADAnalyzer
-
-_STOP_TIMEOUT = 5.0
-"""Seconds; pipecat's own default for ``user_turn_stop_timeout``."""
 
 
 class TurnDetectorProcessor(UserTurnProcessor):
@@ -108,7 +106,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
         self._strategies = UserTurnStrategies(stop=[self._strategy])
         super().__init__(
             user_turn_strategies=self._strategies,
-            user_turn_stop_timeout=_stop_timeout(user_turn_stop_timeout, self._strategy.endpointing.max_delay),
+            user_turn_stop_timeout=stop_timeout_for(user_turn_stop_timeout, self._strategy.endpointing.max_delay),
             user_idle_timeout=user_idle_timeout,
             name=name,
         )
@@ -290,15 +288,3 @@ class TurnDetectorProcessor(UserTurnProcessor):
 
 class _Follow(ExternalUserTurnStrategies):
     """What a processor recommends that takes the turns itself."""
-
-
-def _stop_timeout(given: float | None, max_delay: float) -> float:
-    if given is None:
-        return max(_STOP_TIMEOUT, max_delay + 1.0)
-    timeout = check_seconds(given, "user_turn_stop_timeout", positive=True)
-    if timeout <= max_delay:
-        raise ValueError(
-            f"user_turn_stop_timeout ({timeout} s) must be more than max_delay ({max_delay} s): a turn would end "
-            "before the detector's delay is over"
-        )
-    return timeout

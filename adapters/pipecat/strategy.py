@@ -14,7 +14,6 @@ from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
     InterimTranscriptionFrame,
-    MetricsFrame,
     STTMetadataFrame,
     TranscriptionFrame,
     VADUserStartedSpeakingFrame,
@@ -24,41 +23,20 @@ from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.turns.types import ProcessFrameResult
 from pipecat.turns.user_stop import BaseUserTurnStopStrategy
 
-from eot_core import (
-    BackchannelOpportunity,
-    DetectorStream,
-    Endpointer,
-    EndpointingOptions,
-    FallbackOccurred,
-    Prediction,
-    TurnDecision,
-    TurnDetector,
-)
+from eot_core import DetectorStream, Endpointer, EndpointingOptions, TurnDetector
 from eot_core.clock import Clock, LoopClock
-from eot_core.endpointing import ASKED_LATER, FIRST_HEARS
 from eot_core.events import DecisionReason
 from eot_core.options import check_bool
 
-from .channels import mono
-from .frames import BackchannelOpportunityFrame, TurnDecisionMetricsData
-from .heard import HeardAudio
-from .judgement import Judge, describe
+from ..pause import Pause
+from .judgement import Judge
+from .listening import Listening, Question
 from .logs import forward_core_log
-from .timing import GRACE, answer_by, end_of_speech, sleep_until
+from .spoken_language import SpokenLanguage
+from .stop_timeout import check_default
+from .telling import EVENTS, Telling
+from .timing import sleep_until
 from .transcript_gate import TranscriptGate
-
-_DEFAULT_STOP_TIMEOUT = 5.0
-"""Seconds; pipecat's ``user_turn_stop_timeout``, after which its controller ends a silent turn by itself."""
-_SHORT_TRANSCRIPT = 5
-"""Characters up to which a transcript's language is not trusted to replace one that is known; livekit-agents'
-MIN_LANGUAGE_DETECTION_LENGTH (``voice/audio_recognition.py``)."""
-
-
-class _Pause:
-    """One silence that is being followed."""
-
-    def __init__(self) -> None:
-        self.prediction: Prediction | None = None
 
 
 class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
@@ -114,27 +92,22 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
 
         self._clock: Clock
         self._stream: DetectorStream | None = None
-        self._language: str | None = None
-        self._heard = HeardAudio()
+        self._language = SpokenLanguage()
+        self._listening: Listening
         self._stop_secs = 0.0
         self._speaking = False
-        self._reports: asyncio.Queue[FallbackOccurred | BackchannelOpportunity]
-        self._report_task: asyncio.Task[None] | None = None
+        self._telling: Telling
+        self._telling_task: asyncio.Task[None] | None = None
 
         self._task: asyncio.Task[None] | None = None
-        """Waits: for the prediction, for the delay, for the transcript. One at a time."""
-        self._pause: _Pause | None = None
+        """Waits: for the prediction, or for the transcript. One at a time."""
+        self._pause: Pause | None = None
         self._complete = False
         """The silence has lasted long enough to end the turn."""
 
-        for event in ("on_prediction", "on_turn_decision", "on_fallback", "on_backchannel_opportunity"):
+        for event in EVENTS:
             self._register_event_handler(event)
-        if self._endpointer.options.max_delay >= _DEFAULT_STOP_TIMEOUT:
-            logger.warning(
-                f"{self}: max_delay is {self._endpointer.options.max_delay} s, but pipecat ends a silent turn after "
-                f"user_turn_stop_timeout, {_DEFAULT_STOP_TIMEOUT} s unless you set it: set it to more than max_delay "
-                "in LLMUserAggregatorParams (or UserTurnProcessor)"
-            )
+        check_default(self, self._endpointer.options.max_delay)
 
     # -- what can be asked and set --------------------------------------------------------------------------------
 
@@ -193,12 +166,12 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._was_set_up = True
         self._clock = self._given_clock or LoopClock(asyncio.get_running_loop())
         self._speaking = False
-        self._heard = HeardAudio()
-        self._reports = asyncio.Queue()
-        self._report_task = self.create_task(self._report())
+        self._telling = Telling(self.name, self._call_event_handler, self.push_frame, self.broadcast_frame)
+        self._telling_task = self.create_task(self._telling.run())
         self._stream = self._detector.stream()
-        self._stream.on("fallback", self._reports.put_nowait)
-        self._stream.on("backchannel_opportunity", self._reports.put_nowait)
+        self._listening = Listening(self._stream, self._clock)
+        self._stream.on("fallback", self._telling.later)
+        self._stream.on("backchannel_opportunity", self._telling.later)
 
     async def cleanup(self) -> None:
         """Close the stream; :meth:`setup` opens another."""
@@ -219,7 +192,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         if self._stream is not None:
             self._stream.flush("turn ended")
         if decision is not None:
-            await self._decided(
+            await self._telling.decided(
                 dataclasses.replace(decision, reason=DecisionReason.EXTERNAL, commit_at=self._clock.now())
             )
 
@@ -229,8 +202,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             return ProcessFrameResult.CONTINUE
         match frame:
             case InputAudioRawFrame():
-                self._heard.came(self._clock.now(), frame.num_frames, frame.sample_rate)
-                self._stream.push_audio(mono(frame), frame.sample_rate)
+                self._listening.hear(frame)
             case VADUserStartedSpeakingFrame():
                 await self._speech_started(self._stream, frame)
             case VADUserStoppedSpeakingFrame():
@@ -239,7 +211,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
                 await self._transcribed(frame)
             case InterimTranscriptionFrame():
                 self._gate.interim()
-                await self._heard_language(frame)
+                self._heard_language(frame)
             case STTMetadataFrame():
                 self.stt_latency = frame.ttfs_p99_latency
         return ProcessFrameResult.CONTINUE
@@ -256,80 +228,42 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._drop()
         self._gate.speech_started()
         if resumed is not None:
-            await self._decided(resumed)
+            await self._telling.decided(resumed)
 
     def _speech_stopped(self, stream: DetectorStream, frame: VADUserStoppedSpeakingFrame) -> None:
         self._drop()
         self._speaking = False
         self._stop_secs = frame.stop_secs
-        ended_at = end_of_speech(
-            self._clock.now(),
-            timestamp=frame.timestamp,
-            stop_secs=frame.stop_secs,
-            last_audio_at=self._heard.last_at,
-        )
-        self._endpointer.speech_ended(ended_at)
+        ended_at = self._listening.ended_at(frame)
         self._gate.speech_ended(ended_at)
-        self._pause = pause = _Pause()
-        ask_at = ended_at + min(FIRST_HEARS + ASKED_LATER, self.endpointing.min_delay)
-        if frame.stop_secs < FIRST_HEARS and self._clock.now() < ask_at:
-            self._task = self.create_task(self._ask_at(ask_at, stream, pause, ended_at, frame.stop_secs))
-            return
-        # What the VAD had heard by then; its report may come later, but before any further audio.
-        asked = stream.predict(silence=self._silence_of(stream, ended_at, frame.stop_secs))
-        self._task = self.create_task(self._follow(pause, asked))
+        self._pause = pause = Pause(
+            stream,
+            self._endpointer,
+            ended_at=ended_at,
+            clock=self._clock,
+            decide=lambda prediction, at: self._judge.decide(stream, prediction, at=at, language=self._language.tag),
+            on_due=self._lasted,
+            on_change=self._telling.later,
+        )
+        low = self.endpointing.min_delay
+        question = self._listening.ask(ended_at=ended_at, silence=frame.stop_secs, min_delay=low)
+        self._task = self.create_task(self._follow(pause, question))
 
-    async def _ask_at(
-        self, ask_at: float, stream: DetectorStream, pause: _Pause, ended_at: float, silence: float
-    ) -> None:
-        """A VAD that is quicker than what models were measured with: as much silence as that comes in before it is over
-        that the turn could end."""
-        before = self._heard.total
-        await sleep_until(self._clock, ask_at)
-        silence += self._heard.total - before
-        await self._follow(pause, stream.predict(silence=self._silence_of(stream, ended_at, silence)))
-
-    def _silence_of(self, stream: DetectorStream, ended_at: float, silence: float) -> float:
-        """Seconds of silence at the end of what the detector has heard. What the VAD made up it gets to hear as well:
-        it would take the last words for silence otherwise, and hear none."""
-        made_up, silence = self._heard.made_up(self._clock.now(), ended_at, silence)
-        if made_up > 0.0:
-            stream.push_audio(bytes(2 * round(made_up * self._heard.rate)), self._heard.rate)
-        return silence
-
-    async def _follow(self, pause: _Pause, asked: asyncio.Future[Prediction]) -> None:
-        pause.prediction = prediction = await asked
-        decision = self._decide(prediction)
+    async def _follow(self, pause: Pause, question: Question) -> None:
+        prediction = await question.answer()
+        decision = pause.scored(prediction)
         if decision is None:
             return
-        await self.push_frame(MetricsFrame(data=[TurnDecisionMetricsData.of(self.name, prediction, decision)]))
-        await self._call_event_handler("on_prediction", prediction)
-        await self._decided(decision)
-        await self._wait(await self._score_again(decision))
+        await self._telling.predicted(prediction, decision)
+        pause.follow()
 
-    async def _score_again(self, decision: TurnDecision) -> float:
-        """Score the pause again while that could change when the turn ends; returns when it ends."""
-        while (again := self._endpointer.rescore_at) is not None and again > self._clock.now():
-            await sleep_until(self._clock, again)
-            if self._stream is None:
-                break
-            asked = self._stream.predict(again_at=again - decision.speech_ended_at)
-            prediction = await answer_by(self._clock, asked, decision.commit_at + GRACE)
-            later = None if prediction is None else self._decide(prediction)
-            if later is None:
-                break
-            if later.commit_at != decision.commit_at:
-                await self._decided(later)
-            decision = later
-        return decision.commit_at
-
-    def _decide(self, prediction: Prediction) -> TurnDecision | None:
-        assert self._stream is not None
-        return self._judge.decide(self._stream, prediction, at=self._clock.now(), language=self._language)
-
-    async def _wait(self, commit_at: float) -> None:
-        await sleep_until(self._clock, commit_at)
+    def _lasted(self) -> None:
+        """The silence has lasted: what may still be missing is the transcript."""
         self._complete = True
+        self._task = self.create_task(self._end_from(self._clock.now()))
+
+    async def _end_from(self, moment: float) -> None:
+        await sleep_until(self._clock, moment)
         if not await self._maybe_end_turn() and self._gate.due is not None:
             await sleep_until(self._clock, self._gate.due)
             await self._maybe_end_turn()
@@ -337,7 +271,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
     # -- transcripts ----------------------------------------------------------------------------------------------
 
     async def _transcribed(self, frame: TranscriptionFrame) -> None:
-        await self._heard_language(frame)
+        self._heard_language(frame)
         if not self._gate.written(frame.text, finalized=frame.finalized):
             return
         if self._pause is not None or self._speaking:
@@ -351,31 +285,20 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._complete = True
         until = self._clock.now() + max(self.endpointing.min_delay, self._gate.latency - self._stop_secs)
         self._gate.expect_more(until)
-        self._task = self.create_task(self._wait(until))
+        self._task = self.create_task(self._end_from(until))
 
-    async def _heard_language(self, frame: TranscriptionFrame | InterimTranscriptionFrame) -> None:
-        language = str(frame.language) if frame.language else None
-        if language is None or language == self._language:
+    def _heard_language(self, frame: TranscriptionFrame | InterimTranscriptionFrame) -> None:
+        if not self._language.heard(frame):
             return
-        if self._language is not None and len(frame.text) <= _SHORT_TRANSCRIPT:
-            return
-        self._language = language
         if self._stream is not None:
             # Remembered, as on LiveKit: a calibration file may have a head for it, which then judges the next pause.
-            self._stream.supports_language(language)
-        before = self._endpointer.decision
-        if self._pause is None or self._pause.prediction is None or before is None:
+            self._stream.supports_language(self._language.tag)
+        if self._pause is None:
             return
-        if self._endpointer.options.rescore_every is not None:  # such a curve knows no threshold
-            return
-        # The same prediction, seen with the threshold of the language that was spoken.
-        decision = self._decide(self._pause.prediction)
-        if decision is None or (decision.threshold, decision.reason) == (before.threshold, before.reason):
-            return
-        self._call_off()
-        self._complete = False
-        self._task = self.create_task(self._wait(decision.commit_at))
-        await self._decided(decision)
+        self._pause.reconsider()
+        if self._complete and not self._pause.due:  # it is to last longer in this language
+            self._call_off()
+            self._complete = False
 
     # -- the end of the turn --------------------------------------------------------------------------------------
 
@@ -400,6 +323,8 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         """Forget the pause and what was concluded from it. What has been written in this turn stays."""
         self._call_off()
         self._endpointer.turn_ended()
+        if self._pause is not None:
+            self._pause.cancel()
         self._pause = None
         self._complete = False
 
@@ -410,27 +335,12 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             task.cancel()
 
     async def _close(self) -> None:
-        tasks = [task for task in (self._task, self._report_task) if task is not None]
+        tasks = [task for task in (self._task, self._telling_task) if task is not None]
         self._drop()
-        self._report_task = None
+        self._telling_task = None
         for task in tasks:
             if task is not asyncio.current_task():
                 await self.cancel_task(task)
         if self._stream is not None:
             stream, self._stream = self._stream, None
             await stream.aclose()
-
-    # -- telling --------------------------------------------------------------------------------------------------
-
-    async def _decided(self, decision: TurnDecision) -> None:
-        logger.debug(f"{self}: {describe(decision)}")
-        await self._call_event_handler("on_turn_decision", decision)
-
-    async def _report(self) -> None:
-        while True:
-            event = await self._reports.get()
-            if isinstance(event, FallbackOccurred):
-                await self._call_event_handler("on_fallback", event)
-                continue
-            await self.broadcast_frame(BackchannelOpportunityFrame, **dataclasses.asdict(event))
-            await self._call_event_handler("on_backchannel_opportunity", event)

@@ -5,12 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from eot_core import Prediction
 from eot_core.clock import Clock
-
-GRACE = 0.05
-"""Seconds after the moment in which the turn is to end that a further score, asked for before, may still take. Who has
-none by then does without: what was decided stands."""
 
 
 def end_of_speech(now: float, *, timestamp: float, stop_secs: float, last_audio_at: float | None) -> float:
@@ -38,18 +33,3 @@ async def sleep_until(clock: Clock, when: float) -> None:
         await reached
     finally:
         timer.cancel()
-
-
-async def answer_by(clock: Clock, future: asyncio.Future[Prediction], when: float) -> Prediction | None:
-    """What is asked for, if it comes before ``when``, in seconds of ``clock``; else None, and nobody asks any more."""
-
-    def give_up() -> None:
-        future.cancel()
-
-    timer = clock.call_at(when, give_up)
-    try:
-        await asyncio.wait([future])
-    finally:
-        timer.cancel()
-        give_up()  # whoever waits here was called off; nothing happens to a future that has its answer
-    return None if future.cancelled() else future.result()

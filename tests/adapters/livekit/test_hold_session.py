@@ -79,7 +79,7 @@ class Turn:
 
     @property
     def held(self) -> bool:
-        return self.stream._hold is not None
+        return self.stream._held_answer is not None and not self.stream._held_answer.done()
 
     async def write(self, text: str, language: str = "en") -> None:
         """Have it written, and see LiveKit ask with its language."""
