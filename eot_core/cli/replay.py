@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .audio_file import AudioFileError, read_audio
+from .detector_arguments import add_arguments, detector_options
 from .local_gateway import LocalGateway, LocalGatewayError
 from .rows import PauseRow, Row, TurnRow
 from .table import JsonPrinter, SideBySide, TablePrinter
@@ -47,7 +48,10 @@ def add_parser(subparsers: Any) -> None:
         "pipeline; both: side by side, with the same model (default: core)",
     )
     parser.add_argument("--model", help="full name of the model, or path of an ONNX file (default: the framework's)")
-    parser.add_argument("--language", metavar="TAG", help='BCP-47 tag of the speech, for example "pt-BR"')
+    add_arguments(parser)
+    parser.add_argument(
+        "--language", metavar="TAG", help='BCP-47 tag of the speech, for example "pt-BR" (default: English)'
+    )
     parser.add_argument(
         "--cloud",
         action="store_true",
@@ -72,6 +76,7 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
 async def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     if args.cloud and args.framework == "core":
         raise ReplayFailed("--cloud needs --framework livekit, pipecat or both: the core's replay has no real time")
+    _options(args)
     names = ("livekit", "pipecat") if args.framework == "both" else (args.framework,)
     if len(names) > 1 and args.model is None and not args.cloud:
         args.model = _default_model()  # the same on both
@@ -103,6 +108,13 @@ async def _play(name: str, args: argparse.Namespace, rows: list[Row], show: OnRo
         await _REPLAYS[name](args, gateway, on_row, err)
 
 
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    try:
+        return detector_options(args)
+    except ValueError as error:
+        raise ReplayFailed(error) from error
+
+
 def _default_model() -> str:
     """Name of the local model that runs on both frameworks; given by name, no cloud is looked for."""
     from ..models.registry import default_model
@@ -129,9 +141,9 @@ async def _core(args: argparse.Namespace, gateway: LocalGateway | None, on_row: 
             import soxr
 
             pcm, rate = soxr.resample(pcm, rate, 48_000), 48_000
-        detector = TurnDetector(model=args.model or _default_model(), clock=ManualClock())
+        detector = TurnDetector(model=args.model or _default_model(), clock=ManualClock(), **_options(args))
         detector.warm_up()
-        await replay_core(pcm, rate, detector=detector, language=args.language, on_row=on_row)
+        await replay_core(pcm, rate, detector=detector, language=args.language or "en", on_row=on_row)
     except (ModelError, ValueError) as error:
         raise ReplayFailed(error) from error
 
@@ -139,6 +151,8 @@ async def _core(args: argparse.Namespace, gateway: LocalGateway | None, on_row: 
 async def _livekit(args: argparse.Namespace, gateway: LocalGateway | None, on_row: OnRow, err: TextIO) -> None:
     from .replay_livekit import ReplayError, replay_livekit
 
+    if args.calibration is not None or args.operating_point is not None:
+        raise ReplayFailed("--calibration and --operating-point need --framework core or pipecat")
     try:
         result = await replay_livekit(
             args.audio, model=args.model, language=args.language, gateway=gateway, on_row=on_row
@@ -150,6 +164,8 @@ async def _livekit(args: argparse.Namespace, gateway: LocalGateway | None, on_ro
 
 
 async def _pipecat(args: argparse.Namespace, gateway: LocalGateway | None, on_row: OnRow, err: TextIO) -> None:
+    from ..data import demo_recording, demo_transcript
+    from ..detector import TurnDetector
     from ..models.base import ModelError
 
     if importlib.util.find_spec("pipecat") is None:
@@ -158,10 +174,24 @@ async def _pipecat(args: argparse.Namespace, gateway: LocalGateway | None, on_ro
 
     logger.remove()
     logger.add(err, level="WARNING", format="{level}: {message}")
-    from adapters.pipecat.replay import replay_pipecat
+    from adapters.pipecat.replay import replay
 
     try:
-        await replay_pipecat(args.audio, model=args.model, language=args.language, gateway=gateway, on_row=on_row)
+        options = _options(args)
+        if gateway is None:
+            detector = TurnDetector(model=args.model or _default_model(), **options)
+        else:
+            detector = TurnDetector(
+                version="v1",
+                base_url=gateway.url,
+                api_key=gateway.api_key,
+                api_secret=gateway.api_secret,
+                **options,
+            )
+        lines = [] if args.audio else demo_transcript().read_text(encoding="utf-8").splitlines()
+        pcm, rate = await asyncio.to_thread(read_audio, args.audio or demo_recording())
+        await asyncio.to_thread(detector.warm_up)
+        await replay(pcm, rate, detector=detector, lines=lines, language=args.language, on_row=on_row)
     except (ModelError, ValueError) as error:
         raise ReplayFailed(error) from error
 

@@ -21,6 +21,8 @@ PREDICT_AFTER = 0.2
 """Seconds of silence after which a prediction is asked for, as livekit-agents does (MIN_SILENCE_DURATION_MS)."""
 FRAME = 0.02
 """Seconds of audio that are pushed at a time, as a transport would."""
+TAIL = 1.0
+"""Seconds of silence that follow a recording at least."""
 PATIENCE = 60.0
 """Real seconds to wait for one prediction: loading a model is not what is replayed."""
 
@@ -38,14 +40,15 @@ class _Replay:
         stream: DetectorStream,
         vad: VADStream,
         clock: ManualClock,
-        options: EndpointingOptions,
+        endpointing: EndpointingOptions | None,
         language: str | None,
         on_row: Callable[[Row], None],
     ) -> None:
         self._stream = stream
         self._vad = vad
         self._clock = clock
-        self._endpointer = Endpointer(options)
+        self._given = endpointing
+        self._endpointer = Endpointer(endpointing)
         self._language = language
         self._on_row = on_row
         self._speaking = False
@@ -66,7 +69,13 @@ class _Replay:
                     await self._window(event)
                 case SpeechEnded():
                     self._speaking = False
+        await self._score_again()
         self._commit()
+
+    @property
+    def due(self) -> float | None:
+        """When the turn will end if the silence lasts, in seconds of the recording; None where that is not known."""
+        return None if self._pause is None else self._pause.decision.commit_at
 
     async def _window(self, event: WindowScored) -> None:
         if not self._speaking:
@@ -83,16 +92,27 @@ class _Replay:
 
     async def _predict(self, ended_at: float) -> None:
         self._endpointer.speech_ended(ended_at)
-        future = self._stream.predict(silence=self._clock.now() - ended_at)
+        await self._decide(ended_at, self._stream.predict(silence=self._clock.now() - ended_at))
+
+    async def _decide(self, ended_at: float, future: asyncio.Future[Prediction]) -> None:
         try:
             prediction = await asyncio.wait_for(asyncio.shield(future), PATIENCE)
         except TimeoutError:
             self._stream.time_out()
             prediction = await future
         threshold = self._stream.unlikely_threshold(self._language)
+        if self._given is None:
+            self._endpointer.options = self._stream.endpointing(self._language) or EndpointingOptions()
         decision = self._endpointer.predicted(prediction, threshold, self._clock.now(), self._language)
         if decision is not None:
             self._pause = _Pause(ended_at, prediction, decision)
+
+    async def _score_again(self) -> None:
+        """Where the operating point has a curve that takes further scores of a pause."""
+        again = self._endpointer.rescore_at
+        if self._pause is not None and again is not None and again <= self._clock.now():
+            ended_at = self._pause.at
+            await self._decide(ended_at, self._stream.predict(again_at=again - ended_at))
 
     def _resume(self, at: float) -> None:
         self._stream.cancel()
@@ -144,7 +164,7 @@ async def replay_core(
         sample_rate: 8,000 to 48,000 Hz.
         detector: made with the ``clock`` that is replayed on: ``TurnDetector(clock=ManualClock())``.
         language: BCP-47 tag of the speech; None: not known.
-        endpointing: None for the defaults, 0.3 and 2.5 s.
+        endpointing: None: those of the detector's ``endpointing`` or operating point, else 0.3 and 2.5 s.
         on_row: called with each row as soon as it is certain.
 
     Raises:
@@ -154,19 +174,21 @@ async def replay_core(
     clock = detector.clock
     if not isinstance(clock, ManualClock):
         raise ValueError("detector must be made with clock=ManualClock(), so that it lives in the recording's time")
-    options = endpointing or EndpointingOptions()
     stream = detector.stream()
-    replay = _Replay(stream, SileroVAD().stream(), clock, options, language, on_row)
+    replay = _Replay(stream, SileroVAD().stream(), clock, endpointing, language, on_row)
     try:
-        for frame in _frames(pcm, sample_rate, tail=options.max_delay + 1.0):
+        for frame in _frames(pcm, sample_rate):
             await replay.push(frame, sample_rate)
+        # Silence after it, in which speech that lasts to the very end is heard to end, and then the last turn ends.
+        silence = np.zeros(round(FRAME * sample_rate), dtype=np.int16)
+        heard = clock.now() + TAIL
+        while clock.now() < max(heard, replay.due or 0.0):
+            await replay.push(silence, sample_rate)
     finally:
         await stream.aclose()
 
 
-def _frames(pcm: npt.NDArray[np.int16], rate: int, tail: float) -> Iterator[npt.NDArray[np.int16]]:
-    """The recording, and silence after it in which the last turn can end."""
+def _frames(pcm: npt.NDArray[np.int16], rate: int) -> Iterator[npt.NDArray[np.int16]]:
     step = round(FRAME * rate)
-    padded = np.concatenate((pcm, np.zeros(round(tail * rate), dtype=np.int16)))
-    for begin in range(0, len(padded), step):
-        yield padded[begin : begin + step]
+    for begin in range(0, len(pcm), step):
+        yield pcm[begin : begin + step]
