@@ -205,7 +205,7 @@ class DetectorSession:
         on_cloud = pending.route is not Route.LOCAL and self._routes.active is Route.CLOUD
         effects = self._settle(Outcome.DEFAULT, "timeout")
         if on_cloud and self._routes.has_local:
-            effects += self._cloud_failed(now, "timeout", retryable=False)
+            effects += self._cloud_failed(now, "timeout", retryable=True)
         elif on_cloud:
             effects += self._routes.cloud_was_late()
         return effects
@@ -311,7 +311,7 @@ class DetectorSession:
             if now >= pending.request.deadline:
                 effects += self.time_out(now)
             elif self._may_leave_cloud(pending) and now >= pending.cloud_deadline:
-                effects += self._cloud_failed(now, "timeout", retryable=False)
+                effects += self._cloud_failed(now, "timeout", retryable=True)
         if (retry_at := self._routes.cloud.retry_at) is not None and now >= retry_at:
             effects += self._routes.open_cloud()
             effects += self._send(self._audio.turn())  # a new connection knows nothing of the turn

@@ -293,6 +293,23 @@ class TestRetries:
         d.answer(second, 0.7, route=Route.CLOUD)
         assert d.resolved[second].source == "cloud"
 
+    @pytest.mark.parametrize("who", ["the cloud's share of the time-out", "whoever waits"])
+    def test_an_answer_that_is_late_is_a_failure_that_may_pass(self, who: str) -> None:
+        d = connected(fallback=self.options())
+        for again in range(3):
+            request = d.predict()
+            if who == "whoever waits":
+                d.time_out()
+            else:
+                d.pass_time(0.76)
+                d.answer(request, 0.7)
+                assert d.resolved[request].source == "local"
+            assert d.session.is_fallback is (again == 2), "it was given up after the last try"
+            d.pass_time(2.0)
+            d.ready()
+        assert d.opened.count(Route.CLOUD) == 3
+        assert [event.reason for event in d.events] == ["timeout"]  # type: ignore[union-attr]
+
     def test_a_request_between_two_tries_is_answered_locally(self) -> None:
         d = connected(fallback=self.options())
         d.failed("connection_closed_1011")
