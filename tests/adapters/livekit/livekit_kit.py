@@ -19,6 +19,7 @@ from livekit.agents import Agent, AgentSession
 from livekit.agents.voice.io import AudioInput
 
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT
+from eot_core import ModelSpec
 from eot_core.models.base import PcmArray
 from eot_core.protocol import InferenceStartRequested, InputAudio, ServerProtocol, SessionCreateRequested
 from eot_core.transports.base import Calibration
@@ -70,6 +71,24 @@ def frames(pcm: PcmArray, rate: int = 16_000, seconds: float = 0.05) -> Iterator
     step = round(rate * seconds)
     for start in range(0, len(pcm), step):
         yield frame(pcm[start : start + step], rate)
+
+
+class ScriptedModel:
+    """A model that says what it is told to say."""
+
+    def __init__(self, probability: float = 0.7) -> None:
+        self.probability = probability
+
+    def predict(self, pcm: np.ndarray) -> float:
+        return self.probability
+
+
+def scripted(model: object | None = None) -> ModelSpec:
+    """A local model that is ``model``; None: a :class:`ScriptedModel`."""
+    loaded = model or ScriptedModel()
+    return ModelSpec(
+        name="scripted", provider="tests", license="none", window=2.0, load=lambda: loaded, default_threshold=0.5
+    )  # type: ignore[arg-type, return-value]
 
 
 class Microphone(AudioInput):

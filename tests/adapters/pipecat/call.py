@@ -33,7 +33,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
-from adapters.pipecat import TurnDetectorUserTurnStopStrategy
+from adapters.pipecat import TurnDetectorProcessor, TurnDetectorUserTurnStopStrategy
 from eot_core import ModelSpec, TurnDetector
 from eot_core.clock import Clock, ManualClock
 
@@ -222,18 +222,16 @@ class Call:
         """The speech ended ``stop_secs`` ago."""
         await self.send(VADUserStoppedSpeakingFrame(stop_secs=stop_secs))
 
-    async def utter_without_prediction(self) -> None:
+    async def utter_without_prediction(self, seconds: float = 0.1, stop_secs: float = 0.2) -> None:
         """Start, speak, stop."""
         await self.start_speaking()
-        await self.speak()
-        await self.stop_speaking()
+        await self.speak(seconds)
+        await self.stop_speaking(stop_secs)
 
     async def utter(self) -> None:
         """Start, speak, stop, and see the prediction come in."""
         before = len(self.predictions)
-        await self.start_speaking()
-        await self.speak()
-        await self.stop_speaking()
+        await self.utter_without_prediction()
         await self.until(lambda: len(self.predictions) > before)
         await self.settle()
 
@@ -262,3 +260,21 @@ def stt_metadata(latency: float = 0.35) -> STTMetadataFrame:
 
 def detector(script: Script, clock: Clock | None = None, **options: Any) -> TurnDetector:
     return TurnDetector(model=script.spec(), clock=clock, **options)
+
+
+def make_strategy(clock: ManualClock, script: Script | None = None, **options: Any) -> TurnDetectorUserTurnStopStrategy:
+    """A strategy that asks ``script``."""
+    return TurnDetectorUserTurnStopStrategy(detector=detector(script or Script(), clock), clock=clock, **options)
+
+
+def make_processor(clock: ManualClock, script: Script | None = None, **options: Any) -> TurnDetectorProcessor:
+    """A processor that asks ``script``."""
+    processor = TurnDetectorProcessor(detector=detector(script or Script(), clock), **options)
+    processor.strategy._given_clock = clock
+    return processor
+
+
+def silent_at_the_end(pcm: np.ndarray[Any, Any]) -> float:
+    """Seconds of digital silence."""
+    (loud,) = np.nonzero(pcm)
+    return (len(pcm) - 1 - int(loud[-1])) / RATE

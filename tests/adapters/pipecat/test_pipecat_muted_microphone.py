@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from call import RATE, Call, Script, detector, final, sound
+from call import RATE, Call, Script, final, make_processor, make_strategy, silent_at_the_end, sound
 from pipecat.frames.frames import VADUserStoppedSpeakingFrame
 from pipecat_speech import frames, silence, word
 
-from adapters.pipecat import TurnDetectorProcessor, TurnDetectorUserTurnStopStrategy
 from adapters.pipecat.heard import HeardAudio
 from eot_core.clock import ManualClock
 
 
-def silent_at_the_end(pcm: np.ndarray) -> float:
-    """Seconds of digital silence."""
-    (loud,) = np.nonzero(pcm)
-    return (len(pcm) - 1 - int(loud[-1])) / RATE
-
-
-def make(script: Script, clock: ManualClock) -> TurnDetectorUserTurnStopStrategy:
-    return TurnDetectorUserTurnStopStrategy(detector=detector(script, clock), clock=clock)
+async def _silent_since(call: Call, seconds: float) -> None:
+    """A second of speech, and then no audio at all."""
+    await call.start_speaking()
+    await call.speak(1.0)
+    await call.advance(seconds)
 
 
 @pytest.mark.parametrize("stop_secs", [0.2, 0.25, 1.5])
 async def test_a_vad_that_makes_silence_up(stop_secs: float) -> None:
     clock, script = ManualClock(), Script()
-    async with Call(make(script, clock), clock=clock) as call:
-        await call.start_speaking()
-        await call.speak(1.0)
-        await call.advance(max(1.0, stop_secs + 0.1))
+    async with Call(make_strategy(clock, script), clock=clock) as call:
+        await _silent_since(call, max(1.0, stop_secs + 0.1))
         await call.stop_speaking(stop_secs)
         await call.until(lambda: call.predictions)
         (heard,) = script.seen
@@ -41,8 +34,7 @@ async def test_a_vad_that_makes_silence_up(stop_secs: float) -> None:
 
 async def test_our_own_vad() -> None:
     clock, script = ManualClock(), Script()
-    processor = TurnDetectorProcessor(detector=detector(script, clock))
-    processor.strategy._given_clock = clock
+    processor = make_processor(clock, script)
     async with Call(clock=clock, before=[processor]) as call:
         call.listen(processor.strategy)
         await call.send(*frames(silence(0.5), word()[:9000]))
@@ -54,10 +46,8 @@ async def test_our_own_vad() -> None:
 
 async def test_frames_that_come_late_do_no_harm() -> None:
     clock, script = ManualClock(), Script(0.1)
-    async with Call(make(script, clock), clock=clock) as call:
-        await call.start_speaking()
-        await call.speak(1.0)
-        await call.advance(1.0)
+    async with Call(make_strategy(clock, script), clock=clock) as call:
+        await _silent_since(call, 1.0)
         await call.stop_speaking(0.25)
         await call.until(lambda: call.predictions)
         await call.send(*sound(0.1))

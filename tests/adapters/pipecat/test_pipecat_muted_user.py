@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from call import Call, Script, final
+from call import Call, Script, final, make_processor
 from pipecat.frames.frames import (
     Frame,
     VADUserStartedSpeakingFrame,
@@ -17,7 +17,6 @@ from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.turns.user_mute import BaseUserMuteStrategy
 from pipecat_speech import frames, silence, word
-from test_pipecat_processor import make
 
 from adapters.pipecat import EOTVADAnalyzer
 from eot_core.clock import ManualClock
@@ -35,7 +34,7 @@ async def test_a_user_who_speaks_when_the_mute_ends_is_not_cut_off() -> None:
     """The aggregator did not hear of the start; what is written meanwhile must not pass for all that was said."""
     clock, mute = ManualClock(), _Mute()
     params = LLMUserAggregatorParams(user_mute_strategies=[mute])
-    async with Call(clock=clock, params=params, before=[make(clock)]) as call:
+    async with Call(clock=clock, params=params, before=[make_processor(clock)]) as call:
         speech = frames(silence(0.5), word(), silence(0.6))
         await call.send(*speech[:45])
         assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 0
@@ -57,7 +56,7 @@ async def test_a_user_who_falls_silent_while_muted_has_ended_the_turn(vad: str) 
     mute.on = False
     analyzer = EOTVADAnalyzer() if vad == "in the aggregator" else None
     params = LLMUserAggregatorParams(user_mute_strategies=[mute], vad_analyzer=analyzer)
-    processor = make(clock, script)
+    processor = make_processor(clock, script)
     before: list[FrameProcessor] = [processor]
     if vad == "before":
         before.insert(0, VADProcessor(vad_analyzer=EOTVADAnalyzer()))
@@ -91,7 +90,7 @@ async def test_a_user_who_goes_on_when_the_mute_ends_is_not_cut_off_by_an_aggreg
     clock, mute, script = ManualClock(), _Mute(), Script()
     mute.on = False
     params = LLMUserAggregatorParams(user_mute_strategies=[mute], vad_analyzer=EOTVADAnalyzer())
-    processor = make(clock, script)
+    processor = make_processor(clock, script)
     async with Call(clock=clock, params=params, before=[processor]) as call:
         call.listen(processor.strategy)
         await call.settle()
@@ -113,7 +112,7 @@ async def test_a_user_who_goes_on_when_the_mute_ends_is_not_cut_off_by_an_aggreg
 async def test_a_user_who_spoke_only_while_muted_has_taken_no_turn() -> None:
     clock, mute = ManualClock(), _Mute()
     params = LLMUserAggregatorParams(user_mute_strategies=[mute])
-    processor = make(clock)
+    processor = make_processor(clock)
     async with Call(clock=clock, params=params, before=[processor]) as call:
         call.listen(processor.strategy)
         await call.settle()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
 import soxr
-from call import Call, final, sound
+from call import Call, final, make_processor, sound
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import (
@@ -23,7 +25,6 @@ from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat_speech import frames, silence, word
-from test_pipecat_processor import make
 
 from adapters.pipecat import EOTVADAnalyzer
 from adapters.pipecat.scripted import ScriptedSTT
@@ -34,7 +35,7 @@ from eot_core.clock import ManualClock
 async def test_its_own_vad_hears_the_frames_as_they_are(rate: int, channels: int) -> None:
     """Stereo, and a rate other than the pipeline's: what the frame says counts."""
     clock = ManualClock()
-    processor = make(clock)
+    processor = make_processor(clock)
     pcm = soxr.resample(np.concatenate((silence(0.5), word(), silence(0.6))), 16_000, rate)
     step = rate // 50
     async with Call(clock=clock, before=[processor, ScriptedSTT(["I am ready"])]) as call:
@@ -52,7 +53,7 @@ async def test_its_own_vad_hears_the_frames_as_they_are(rate: int, channels: int
 @pytest.mark.parametrize(("rate", "other"), [(16_000, 48_000), (48_000, 16_000), (16_000, 8_000)])
 async def test_its_own_vad_hears_a_user_who_changes_the_device(rate: int, other: int) -> None:
     clock = ManualClock()
-    processor = make(clock)
+    processor = make_processor(clock)
     async with Call(clock=clock, before=[processor]) as call:
         call.listen(processor.strategy)
         await call.settle()
@@ -75,7 +76,7 @@ async def test_its_own_vad_hears_a_user_who_changes_the_device(rate: int, other:
 async def test_a_vad_that_is_there_already_is_the_only_one(where: str, kind: type[Any]) -> None:
     clock = ManualClock()
     params = LLMUserAggregatorParams(vad_analyzer=kind() if where == "aggregator" else None)
-    processor = make(clock)
+    processor = make_processor(clock)
     before: list[FrameProcessor] = [processor]
     if where == "processor":
         before.insert(0, VADProcessor(vad_analyzer=kind()))
@@ -89,14 +90,21 @@ async def test_a_vad_that_is_there_already_is_the_only_one(where: str, kind: typ
         assert len([f for f in call.sink.of(SpeechControlParamsFrame) if f.vad_params]) == 1
 
 
-async def test_a_vad_that_announces_itself_late_takes_over() -> None:
+@contextlib.asynccontextmanager
+async def _in_mid_speech() -> AsyncIterator[Call]:
+    """A call in which the processor's own VAD hears speech that goes on."""
     clock = ManualClock()
-    processor = make(clock)
+    processor = make_processor(clock)
     async with Call(clock=clock, before=[processor]) as call:
         call.listen(processor.strategy)
         await call.settle()
         await call.send(*frames(silence(0.5), word()[:9000]))
         assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+        yield call
+
+
+async def test_a_vad_that_announces_itself_late_takes_over() -> None:
+    async with _in_mid_speech() as call:
         await call.send(SpeechControlParamsFrame(vad_params=VADParams()))
         assert len(call.sink.of(VADUserStoppedSpeakingFrame)) == 1  # nobody is left to say it
         await call.send(*frames(word(), silence(0.6), word(), silence(0.6)))
@@ -107,7 +115,7 @@ async def test_a_vad_that_announces_itself_late_takes_over() -> None:
 
 async def test_a_vad_that_does_not_announce_itself_takes_over_when_it_speaks() -> None:
     clock = ManualClock()
-    processor = make(clock)
+    processor = make_processor(clock)
     async with Call(clock=clock, before=[processor]) as call:
         await call.settle()
         await call.send(*frames(silence(0.5)))
@@ -119,13 +127,7 @@ async def test_a_vad_that_does_not_announce_itself_takes_over_when_it_speaks() -
 
 async def test_a_vad_that_speaks_first_in_the_middle_of_speech_ends_no_turn() -> None:
     """Ours had reported that speech by then, and nobody has to say that it ended."""
-    clock = ManualClock()
-    processor = make(clock)
-    async with Call(clock=clock, before=[processor]) as call:
-        call.listen(processor.strategy)
-        await call.settle()
-        await call.send(*frames(silence(0.5), word()[:9000]))
-        assert len(call.sink.of(VADUserStartedSpeakingFrame)) == 1
+    async with _in_mid_speech() as call:
         await call.start_speaking()
         await call.send(final("I am", finalized=True))
         await call.advance(3.0)
@@ -142,7 +144,7 @@ async def test_a_vad_that_speaks_first_in_the_middle_of_speech_ends_no_turn() ->
 async def test_where_nobody_adopts_the_strategy_the_vad_is_run_all_the_same() -> None:
     clock = ManualClock()
     params = LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies())
-    async with Call(clock=clock, before=[make(clock)], params=params) as call:
+    async with Call(clock=clock, before=[make_processor(clock)], params=params) as call:
         await call.send(*frames(silence(0.5), word(), silence(0.6)))
         assert call.sink.of(VADUserStartedSpeakingFrame) == []
         await call.send(*frames(silence(0.5)))
@@ -151,7 +153,7 @@ async def test_where_nobody_adopts_the_strategy_the_vad_is_run_all_the_same() ->
 
 async def test_a_vad_of_the_users_own_is_run_here_at_once() -> None:
     clock = ManualClock()
-    processor = make(clock, vad_analyzer=SileroVADAnalyzer())
+    processor = make_processor(clock, vad_analyzer=SileroVADAnalyzer())
     async with Call(clock=clock, before=[processor]) as call:
         await call.send(*sound(0.02), SpeechControlParamsFrame(vad_params=VADParams()))
         assert len([f for f in call.sink.of(SpeechControlParamsFrame) if f.vad_params]) == 2
@@ -164,7 +166,7 @@ async def test_no_vad_on_this_machine(log: list[str], monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(silero, "_FILES", ())
     clock = ManualClock()
-    async with Call(clock=clock, before=[make(clock)]) as call:
+    async with Call(clock=clock, before=[make_processor(clock)]) as call:
         await call.settle()
         await call.send(*frames(silence(1.0), word()))
         await call.utter_without_prediction()
@@ -175,6 +177,6 @@ async def test_no_vad_on_this_machine(log: list[str], monkeypatch: pytest.Monkey
 
 async def test_no_vad_where_none_is_wanted() -> None:
     clock = ManualClock()
-    async with Call(clock=clock, before=[make(clock, vad_analyzer=None)]) as call:
+    async with Call(clock=clock, before=[make_processor(clock, vad_analyzer=None)]) as call:
         await call.send(*frames(silence(0.5), word(), silence(0.6)))
         assert call.sink.of(VADUserStartedSpeakingFrame) == []

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from call import Call, Script, detector, final, sound, stt_metadata
+from call import Call, Script, detector, final, make_processor, sound, stt_metadata
 from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
@@ -39,16 +39,10 @@ from eot_core.clock import ManualClock
 from eot_core.events import DecisionReason
 
 
-def make(clock: ManualClock, script: Script | None = None, **options: Any) -> TurnDetectorProcessor:
-    processor = TurnDetectorProcessor(detector=detector(script or Script(), clock), **options)
-    processor.strategy._given_clock = clock
-    return processor
-
-
 @pytest.mark.parametrize("position", ["before the STT", "after the STT"])
 async def test_a_bot_with_nothing_else_configured_takes_its_turns_with_the_detector(position: str) -> None:
     clock = ManualClock()
-    processor = make(clock)
+    processor = make_processor(clock)
     stt = ScriptedSTT(["I am ready"], language="de")
     before = [processor, stt] if position == "before the STT" else [stt, processor]
     async with Call(clock=clock, before=before) as call:
@@ -67,7 +61,7 @@ async def test_a_bot_with_nothing_else_configured_takes_its_turns_with_the_detec
 
 async def test_unlikely_turns_of_an_aggregator_that_is_not_configured() -> None:
     clock = ManualClock()
-    processor = make(clock, Script(0.1))
+    processor = make_processor(clock, Script(0.1))
     async with Call(clock=clock, before=[processor, ScriptedSTT(["I am"])]) as call:
         call.listen(processor.strategy)
         await call.send(*frames(silence(0.5), word(), silence(0.6)))
@@ -94,7 +88,7 @@ async def test_every_frame_is_passed_in_order_and_only_a_recommendation_is_added
 async def test_a_warning_when_the_applications_own_strategies_win(log: list[str]) -> None:
     clock = ManualClock()
     params = LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies())
-    processor = make(clock)
+    processor = make_processor(clock)
     async with Call(clock=clock, before=[processor], params=params) as call:
         await call.start_speaking()
         await call.start_speaking()
@@ -107,7 +101,7 @@ async def test_a_warning_when_the_applications_own_strategies_win(log: list[str]
 
 async def test_a_warning_when_another_strategy_took_the_place(log: list[str]) -> None:
     clock = ManualClock()
-    processor = make(clock)
+    processor = make_processor(clock)
     async with Call(clock=clock, before=[processor]) as call:
         await call.settle()
         assert processor.strategy.active
@@ -119,14 +113,14 @@ async def test_a_warning_when_another_strategy_took_the_place(log: list[str]) ->
 
 async def test_no_warning_when_all_is_well(log: list[str]) -> None:
     clock = ManualClock()
-    async with Call(clock=clock, before=[make(clock)]) as call:
+    async with Call(clock=clock, before=[make_processor(clock)]) as call:
         await call.utter_without_prediction()
     assert [line for line in log if line.startswith(("WARNING", "ERROR"))] == []
 
 
 async def test_turns_without_an_aggregator() -> None:
     clock = ManualClock()
-    processor = make(clock, emit_turn_frames=True)
+    processor = make_processor(clock, emit_turn_frames=True)
     started: list[Any] = []
     processor.add_event_handler("on_user_turn_started", lambda *_: started.append(1))
     async with Call(clock=clock, before=[processor], aggregator=False) as call:
@@ -144,7 +138,7 @@ async def test_turns_without_an_aggregator() -> None:
 
 async def test_an_aggregator_that_is_not_configured_follows_the_turns_that_are_emitted() -> None:
     clock = ManualClock()
-    processor = make(clock, emit_turn_frames=True)
+    processor = make_processor(clock, emit_turn_frames=True)
     async with Call(clock=clock, before=[processor, ScriptedSTT(["I am ready"])]) as call:
         call.listen(processor.strategy)
         await call.send(*frames(silence(0.5), word(), silence(0.6)))
@@ -178,7 +172,7 @@ async def test_a_service_that_recommends_to_take_turns_itself_does_not_replace_t
     first: str, kind: type[ServiceMetadataFrame], log: list[str]
 ) -> None:
     clock = ManualClock()
-    processor = make(clock)
+    processor = make_processor(clock)
     before: list[FrameProcessor] = [processor, _TurnBasedSTT(kind)]
     if first == "stt":
         before.reverse()
@@ -225,7 +219,7 @@ async def test_a_realtime_service_without_transcripts(
 ) -> None:
     """Whatever it recommends, and whoever announces first: turns end without a transcript."""
     clock = ManualClock()
-    processor = make(clock, vad_analyzer=None, emit_turn_frames=emits)
+    processor = make_processor(clock, vad_analyzer=None, emit_turn_frames=emits)
     before: list[FrameProcessor] = [processor, *([_SlowStart()] if slow else [])]
     async with Call(clock=clock, before=before, after=[_RealtimeLLM(recommends)]) as call:
         call.listen(processor.strategy)
@@ -240,7 +234,7 @@ async def test_a_realtime_service_without_transcripts(
 async def test_realtime_mode_that_the_application_chose(chosen: bool | None, waits: bool) -> None:
     """No service says that it is one: the aggregator alone knows."""
     clock = ManualClock()
-    processor = make(clock, vad_analyzer=None)
+    processor = make_processor(clock, vad_analyzer=None)
     pair = LLMContextAggregatorPair(LLMContext(), realtime_service_mode=chosen)
     async with Call(clock=clock, before=[processor, pair.user()], aggregator=False) as call:
         await call.until(lambda: processor.strategy.active)
@@ -250,7 +244,7 @@ async def test_realtime_mode_that_the_application_chose(chosen: bool | None, wai
 
 async def test_two_that_emit_are_one_too_many(log: list[str]) -> None:
     clock = ManualClock()
-    first, second = make(clock, emit_turn_frames=True), make(clock, emit_turn_frames=True)
+    first, second = make_processor(clock, emit_turn_frames=True), make_processor(clock, emit_turn_frames=True)
     async with Call(clock=clock, before=[first, second]) as call:
         await call.settle()
         assert len(call.sink.of(ServiceMetadataFrame)) == 2
@@ -259,7 +253,7 @@ async def test_two_that_emit_are_one_too_many(log: list[str]) -> None:
 
 async def test_two_detectors_are_one_too_many(log: list[str]) -> None:
     clock = ManualClock()
-    first, second = make(clock), make(clock)
+    first, second = make_processor(clock), make_processor(clock)
     async with Call(clock=clock, before=[first, second]) as call:
         await call.settle()
         assert first.strategy.active != second.strategy.active
@@ -311,7 +305,7 @@ def test_delays_of_the_detectors_own_are_in_force_from_the_start(log: list[str])
 async def test_two_aggregators_are_one_too_many(log: list[str]) -> None:
     clock = ManualClock()
     second = LLMUserAggregator(LLMContext())
-    async with Call(clock=clock, before=[make(clock)], after=[second]) as call:
+    async with Call(clock=clock, before=[make_processor(clock)], after=[second]) as call:
         await call.settle()
     (line,) = [line for line in log if line.startswith("WARNING")]
     assert "a second user aggregator" in line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from call import Call, Script, detector, final, interim, sound, stt_metadata
+from call import Call, Script, detector, final, interim, make_strategy, sound, stt_metadata
 from pipecat.frames.frames import (
     InterruptionFrame,
     LLMServiceMetadataFrame,
@@ -32,10 +32,6 @@ from eot_core.events import DecisionReason
 from eot_core.turn_audio import SURE_AFTER
 
 
-def make(clock: ManualClock, script: Script | None = None, **options: Any) -> TurnDetectorUserTurnStopStrategy:
-    return TurnDetectorUserTurnStopStrategy(detector=detector(script or Script(), clock), clock=clock, **options)
-
-
 def using(*stop: BaseUserTurnStopStrategy, **params: Any) -> LLMUserAggregatorParams:
     return LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies(stop=list(stop)), **params)
 
@@ -46,7 +42,7 @@ class _Gate(BaseUserTurnStopStrategy):
 
 async def test_deferred_only_triggers_the_inference() -> None:
     clock = ManualClock()
-    strategy, gate = make(clock), _Gate()
+    strategy, gate = make_strategy(clock), _Gate()
     async with Call(strategy, clock=clock, params=using(deferred(strategy), gate)) as call:
         await call.utter()
         await call.send(final(finalized=True))
@@ -66,7 +62,7 @@ async def test_deferred_only_triggers_the_inference() -> None:
 
 async def test_deferred_a_late_transcript_triggers_once_more() -> None:
     clock = ManualClock()
-    strategy = make(clock)
+    strategy = make_strategy(clock)
     async with Call(strategy, clock=clock, params=using(deferred(strategy), _Gate())) as call:
         await call.utter()
         await call.send(final(finalized=True))
@@ -78,7 +74,7 @@ async def test_deferred_a_late_transcript_triggers_once_more() -> None:
 
 async def test_gated_by_the_llm() -> None:
     clock = ManualClock()
-    strategy = make(clock)
+    strategy = make_strategy(clock)
     strategies = FilterIncompleteUserTurnStrategies(stop=[strategy])
     assert isinstance(strategies.stop[-1], LLMTurnCompletionUserTurnStopStrategy)
     params = LLMUserAggregatorParams(user_turn_strategies=strategies)
@@ -94,7 +90,7 @@ async def test_gated_by_the_llm() -> None:
 
 async def test_update_strategies_closes_and_opens_again() -> None:
     clock = ManualClock()
-    strategy = make(clock)
+    strategy = make_strategy(clock)
     async with Call(strategy, clock=clock) as call:
         controller = call.aggregator._user_turn_controller
         await controller.update_strategies(controller.user_turn_strategies)
@@ -112,7 +108,7 @@ async def test_update_strategies_closes_and_opens_again() -> None:
 
 async def test_update_strategies_in_the_middle_of_a_pause_drops_it() -> None:
     clock = ManualClock()
-    strategy = make(clock)
+    strategy = make_strategy(clock)
     async with Call(strategy, clock=clock) as call:
         await call.utter()
         await call.send(final(finalized=True))
@@ -124,7 +120,7 @@ async def test_update_strategies_in_the_middle_of_a_pause_drops_it() -> None:
 
 async def test_a_turn_that_is_ended_elsewhere_is_on_record_and_over() -> None:
     clock = ManualClock()
-    strategy = make(clock, Script(0.1))
+    strategy = make_strategy(clock, Script(0.1))
     other = ExternalUserTurnStopStrategy(wait_for_transcript=False)
     async with Call(strategy, clock=clock, params=using(strategy, other)) as call:
         await call.utter()
@@ -166,7 +162,7 @@ class _Mute(BaseUserMuteStrategy):
 
 async def test_a_user_who_is_muted_in_a_pause_still_ends_the_turn() -> None:
     clock = ManualClock()
-    strategy, mute = make(clock, Script(0.1)), _Mute()
+    strategy, mute = make_strategy(clock, Script(0.1)), _Mute()
     async with Call(strategy, clock=clock, params=using(strategy, user_mute_strategies=[mute])) as call:
         await call.utter()
         await call.send(final(finalized=True))
@@ -179,7 +175,7 @@ async def test_a_user_who_is_muted_in_a_pause_still_ends_the_turn() -> None:
 
 async def test_no_audio_no_word_of_a_user_who_is_muted() -> None:
     clock = ManualClock()
-    strategy, mute = make(clock), _Mute()
+    strategy, mute = make_strategy(clock), _Mute()
     mute.muted = True
     async with Call(strategy, clock=clock, params=using(strategy, user_mute_strategies=[mute])) as call:
         await call.settle()  # it counts from the frame after the one that it was asked about
@@ -190,7 +186,7 @@ async def test_no_audio_no_word_of_a_user_who_is_muted() -> None:
 
 async def test_the_end_of_speech_is_the_last_audio_where_the_vad_learns_it_from_its_absence() -> None:
     clock = ManualClock()
-    strategy = make(clock, Script(0.1), wait_for_transcript=False)
+    strategy = make_strategy(clock, Script(0.1), wait_for_transcript=False)
     async with Call(strategy, clock=clock) as call:
         await call.start_speaking()
         await call.speak()
@@ -205,7 +201,7 @@ async def test_the_end_of_speech_is_the_last_audio_where_the_vad_learns_it_from_
 
 async def test_realtime_mode_does_not_wait_for_transcripts() -> None:
     clock = ManualClock()
-    strategy = make(clock)
+    strategy = make_strategy(clock)
     async with Call(strategy, clock=clock) as call:
         await call.send(LLMServiceMetadataFrame(service_name="realtime", is_realtime_service=True))
         assert strategy.wait_for_transcript is False
@@ -231,7 +227,7 @@ async def test_realtime_mode_with_a_recommended_strategy() -> None:
 
 async def test_the_start_of_a_turn_interrupts_as_ever() -> None:
     clock = ManualClock()
-    async with Call(make(clock), clock=clock) as call:
+    async with Call(make_strategy(clock), clock=clock) as call:
         await call.utter()
         assert len(call.sink.of(InterruptionFrame)) == 1
         assert len(call.sink.of(UserStartedSpeakingFrame)) == 1
@@ -243,7 +239,7 @@ async def test_the_start_of_a_turn_interrupts_as_ever() -> None:
 
 async def test_a_turn_that_begins_with_words_keeps_the_pause_that_is_already_there() -> None:
     clock = ManualClock()
-    strategy = make(clock, Script(0.1))
+    strategy = make_strategy(clock, Script(0.1))
     params = LLMUserAggregatorParams(
         user_turn_strategies=UserTurnStrategies(start=[MinWordsUserTurnStartStrategy(min_words=1)], stop=[strategy])
     )
@@ -261,7 +257,7 @@ async def test_a_turn_that_begins_with_words_keeps_the_pause_that_is_already_the
 
 async def test_words_later_than_the_turn_open_one_of_their_own_and_end_it() -> None:
     clock = ManualClock()
-    async with Call(make(clock), clock=clock) as call:
+    async with Call(make_strategy(clock), clock=clock) as call:
         await call.send(stt_metadata(1.0))
         await call.utter()
         await call.send(final("one", finalized=True))
@@ -277,7 +273,7 @@ async def test_words_later_than_the_turn_open_one_of_their_own_and_end_it() -> N
 
 async def test_a_second_stop_without_a_start_leaves_no_timer_behind() -> None:
     clock = ManualClock()
-    strategy = make(clock)
+    strategy = make_strategy(clock)
     async with Call(strategy, clock=clock) as call:
         await call.utter()
         await call.stop_speaking()
@@ -292,7 +288,7 @@ async def test_a_second_stop_without_a_start_leaves_no_timer_behind() -> None:
 
 async def test_speech_while_nothing_is_written_ends_no_turn() -> None:
     clock = ManualClock()
-    async with Call(make(clock), clock=clock) as call:
+    async with Call(make_strategy(clock), clock=clock) as call:
         await call.send(stt_metadata())
         await call.utter()
         await call.send(interim("hel"), final("  ", finalized=True))
@@ -302,7 +298,7 @@ async def test_speech_while_nothing_is_written_ends_no_turn() -> None:
 
 async def test_audio_of_a_call_in_which_the_stt_keeps_it_for_itself_is_missed_not_fatal() -> None:
     clock = ManualClock()
-    async with Call(make(clock), clock=clock) as call:
+    async with Call(make_strategy(clock), clock=clock) as call:
         await call.start_speaking()
         await call.stop_speaking()
         await call.until(lambda: call.predictions)
@@ -315,7 +311,7 @@ async def test_audio_of_a_call_in_which_the_stt_keeps_it_for_itself_is_missed_no
 @pytest.mark.parametrize("stop_secs", [0.2, 0.8])
 async def test_a_slow_vad_costs_what_it_costs_and_no_more(stop_secs: float) -> None:
     clock = ManualClock()
-    strategy = make(clock, wait_for_transcript=False)
+    strategy = make_strategy(clock, wait_for_transcript=False)
     async with Call(strategy, clock=clock) as call:
         await call.start_speaking()
         await call.send(*sound(0.1))
