@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from models.tiny_onnx import write_mean_model
 
+from eot_core.evaluation.dataset import read_dataset
 from eot_core.evaluation.items import Problem
-from eot_core.evaluation.scorers import ModelScorer
+from eot_core.evaluation.scorers import ModelScorer, Scorer
+from eot_core.evaluation.scoring import ScoredSet, ScoringOptions, score_items
 from eot_core.models.onnx_file import onnx_file
 
 RATE = 16_000
@@ -92,3 +94,15 @@ class Problems(list[Problem]):
 
     def messages(self, item: str) -> list[str]:
         return [p.message for p in self if p.item == item]
+
+
+UNCHECKED = ScoringOptions(check_speech=False)
+
+
+def scored(
+    path: Path, *scorers: Scorer, options: ScoringOptions = UNCHECKED, cache: Path | None = None
+) -> tuple[ScoredSet, Problems]:
+    """The rows of ``path`` with the scores of ``scorers``, and what was said on the way."""
+    problems = Problems()
+    items = read_dataset(path, on_problem=problems)
+    return score_items(items, scorers, options, cache=cache, on_problem=problems), problems
