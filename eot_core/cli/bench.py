@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from . import scoring_arguments
 from .bench_outputs import check_outputs, check_predictions, write_outputs
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ def add_parser(subparsers: Any) -> None:
         help="also score each pause again every 0.2 s up to 1 s, and try policies that use it (several times the work)",
     )
     parser.add_argument("--channel", type=int, metavar="N", help="channel of recordings, from 0 (default: mix down)")
-    parser.add_argument("--no-check", action="store_true", help="do not let Silero VAD look at the labels")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report; its errors can be listened to")
     parser.add_argument(
@@ -68,10 +68,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--predictions", type=Path, metavar="FOLDER", help="write MODEL.predictions.parquet as eot-bench does"
     )
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where scores are kept (default: user's cache)")
-    parser.add_argument("--no-cache", action="store_true", help="keep no scores")
-    parser.add_argument("--seed", type=int, default=0, help="of resamples and halves (default: %(default)s)")
-    parser.add_argument("--resamples", type=int, default=1000, help="for the intervals (default: %(default)s)")
+    scoring_arguments.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -98,7 +95,8 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from ..evaluation.predictions import is_predictions
     from ..evaluation.tables import report_lines
 
-    _check(args)
+    scoring_arguments.check_numbers(args, (("--limit", args.limit, 1), ("--channel", args.channel, 0)))
+    check_outputs(args)
     scored = None
     if is_predictions(args.dataset):
         result = _from_predictions(args, err)
@@ -114,17 +112,6 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         for line in report_lines(result):
             print(line, file=out)
     return EXIT_OK if written and not result.failed else EXIT_PARTLY
-
-
-def _check(args: argparse.Namespace) -> None:
-    """What :mod:`argparse` does not look at."""
-    for name, value, least in (("--limit", args.limit, 1), ("--resamples", args.resamples, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")
-    for name, value in (("--seed", args.seed), ("--channel", args.channel)):
-        if value is not None and value < 0:
-            raise ValueError(f"{name} must be 0 or more, got {value}")
-    check_outputs(args)
 
 
 def _options(args: argparse.Namespace) -> ScoringOptions:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import scoring_arguments
+
 if TYPE_CHECKING:
     from ..evaluation.scorers import ModelScorer
 
@@ -60,11 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="threshold and delays only: fit no head of your own (for eot-open-1 and the like, where there is enough "
         "data and it pays on held-out calls)",
     )
-    parser.add_argument("--no-check", action="store_true", help="do not let Silero VAD look at labels")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where scores are kept (default: user's cache)")
-    parser.add_argument("--no-cache", action="store_true", help="keep no scores")
-    parser.add_argument("--seed", type=int, default=0, help="of halves and resamples (default: %(default)s)")
-    parser.add_argument("--resamples", type=int, default=1000, help="for the intervals (default: %(default)s)")
+    scoring_arguments.add_arguments(parser)
 
 
 def check_arguments(args: argparse.Namespace) -> None:
@@ -77,14 +75,8 @@ def check_arguments(args: argparse.Namespace) -> None:
     from ..evaluation.output_file import check_output
     from ..evaluation.tuning_file import is_calibration
 
-    for name, value, least in (
-        ("--resamples", args.resamples, 0),
-        ("--seed", args.seed, 0),
-        ("--caller-channel", args.caller_channel, 0),
-        ("--agent-channel", args.agent_channel, 0),
-    ):
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")
+    channels = (("--caller-channel", args.caller_channel, 0), ("--agent-channel", args.agent_channel, 0))
+    scoring_arguments.check_numbers(args, channels)
     check_output("--output", args.output, Path(args.dataset).expanduser(), is_calibration)
 
 
