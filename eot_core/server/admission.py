@@ -23,7 +23,12 @@ class Admission:
         self._max_wait = max_wait
         self._workers = workers
         self._inside = 0
+        self._expected = 0.0
         self._mean: float | None = None
+
+    def expect(self, worked: float) -> None:
+        """What the model takes for one, in seconds; until the first is answered."""
+        self._expected = worked
 
     @property
     def inside(self) -> int:
@@ -33,7 +38,8 @@ class Admission:
     @property
     def expected_wait(self) -> float:
         """Seconds that the next request would wait."""
-        return (self._mean or 0.0) * self._inside / self._workers
+        mean = self._expected if self._mean is None else self._mean
+        return mean * self._inside / self._workers
 
     def enter(self) -> bool:
         """A request came. False: it would wait too long, and was not let in."""

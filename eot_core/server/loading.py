@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 
 from ..models import v1_mini
@@ -36,15 +37,27 @@ def served_model(model: str | os.PathLike[str] | ModelSpec | None) -> ModelSpec:
     return spec
 
 
-async def load_model(model: ModelSpec) -> None:
+async def load_model(model: ModelSpec) -> float:
     """Load and warm up, once for the process.
+
+    Returns:
+        Seconds that a full window takes once it is warm.
 
     Raises:
         ModelError: it cannot be loaded; the message says what to install.
     """
-    result = await _in_thread(model_handle(model).warm_up)
+
+    def work() -> float:
+        handle = model_handle(model)
+        handle.warm_up()
+        began = time.perf_counter()
+        handle.warm_up()
+        return time.perf_counter() - began
+
+    result = await _in_thread(work)
     if isinstance(result, JobFailed):
         raise result.error or RuntimeError(f"the model could not be loaded: {result.reason}")
+    return float(result.value)
 
 
 async def load_vad(vad: SileroSteps, model: ModelSpec) -> bool:
