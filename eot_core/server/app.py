@@ -25,6 +25,7 @@ from ..vad.silero import SileroVAD
 from .admission import Admission
 from .catch_up import CatchUp
 from .counts import GatewayCounts
+from .http_log import http_logger
 from .keys import KeyRing
 from .lag import LagWatch
 from .limits import GatewayLimits
@@ -125,7 +126,7 @@ class Gateway:
             self._clock = LoopClock(asyncio.get_running_loop())
         self._places.reopen()
         if self._custom_transport is None:
-            await load_model(self.model)
+            self._admission.expect(await load_model(self.model))
         if self._network is not None and not await load_vad(self._network, self.model):
             self._network = None
         app = web.Application(middlewares=[self._silent.middleware])
@@ -137,6 +138,7 @@ class Gateway:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=http_logger,
             handle_signals=False,
             shutdown_timeout=self.limits.close_timeout,
             keepalive_timeout=KEEP_ALIVE,

@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import aiohttp.web
 import pytest
-from gateway_client import KEY, KEYS, SECRET, Client, connected, eventually, scripted
+from gateway_client import KEY, KEYS, SECRET, Client, ScriptedModel, connected, eventually, scripted
 
 from eot_core.clock import ManualClock
 from eot_core.cpu import worker_count
@@ -202,6 +204,36 @@ def test_whoever_would_wait_too_long_is_not_let_in() -> None:
     for _ in range(5):
         admission.leave(10.0)
     assert admission.enter(), "an empty gateway always tries"
+
+
+async def test_the_first_requests_after_a_start_are_not_let_in_blindly() -> None:
+    """They come together, from all the calls that lost the gateway before."""
+    gate = Gate()
+
+    class Slow(ScriptedModel):
+        def predict(self, pcm: PcmArray) -> float:
+            if not pcm.any():
+                time.sleep(0.05)  # as the warm-up does
+            return super().predict(pcm)
+
+    spec, _ = scripted()
+    spec = replace(spec, load=lambda: Slow(gate))
+    async with (
+        Gateway(spec, keys=KEYS, limits=GatewayLimits(max_wait=0.005, request_timeout=30.0)) as gateway,
+        connected(gateway) as first,
+        connected(gateway) as second,
+    ):
+        for client in (first, second):
+            await client.create()
+            await client.audio(0.1)
+        await first.start("r1")
+        await eventually(gate.entered.is_set)
+        try:
+            await second.start("r2")
+            assert (await second.next(ServerError)).request_id == "r2"
+        finally:
+            gate.open.set()
+        await first.next(EotPrediction)
 
 
 async def test_a_request_that_would_wait_too_long_is_refused_at_once() -> None:
@@ -485,3 +517,30 @@ async def test_whoever_is_refused_keeps_no_connection() -> None:
         async with asyncio.timeout(20):
             assert b"401" in await reader.read(), "to its end"
         writer.close()
+
+
+async def test_what_is_no_http_is_one_line_and_shows_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Scanners send such things all day, and it may be a token that a proxy broke."""
+    caplog.set_level(logging.DEBUG)
+    spec, _ = scripted()
+    async with Gateway(spec, keys=KEYS) as gateway:
+        for garbage in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", f"GET /v1/eot HTTP/1.1\r\n{SECRET * 300}: x\r\n".encode()):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(root_of(gateway).rsplit(":", 1)[1]))
+            writer.write(garbage)
+            async with asyncio.timeout(20):
+                assert b" 400 " in await reader.read()
+            writer.close()
+    assert [r.getMessage() for r in caplog.records if "no HTTP" in r.getMessage()] == ["refused a client: no HTTP"] * 2
+    assert not [r for r in caplog.records if r.exc_info or r.levelno > logging.INFO]
+    assert SECRET not in caplog.text
+
+
+async def test_a_bug_of_ours_is_still_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Gateway):
+        async def handle_websocket(self, request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+            raise ZeroDivisionError
+
+    spec, _ = scripted()
+    async with Broken(spec, keys=KEYS) as gateway:
+        assert await refused(gateway) == 500
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [ZeroDivisionError]
