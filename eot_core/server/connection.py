@@ -53,21 +53,27 @@ class Connection:
         """Whether it is over, or about to be: nothing is read or sent any more."""
         return self._closing
 
-    async def run(self, receive: Callable[[bytes | str], None]) -> None:
+    async def run(self, receive: Callable[[bytes | str], None]) -> str:
         """Read until either side closes; what was queued before a close of ours still goes out. Leaves no task behind.
 
         Args:
             receive: called with each frame. Synchronous and short: while it lasts nothing is read, and TCP holds a fast
                 client back.
+
+        Returns:
+            How it ended, where not with a close of ours: "client" with a closing handshake of the client's, "violation"
+            of the WebSocket protocol, or "lost" without a word.
         """
         writer = asyncio.create_task(self._write(), name="eot-gateway-writer")
         try:
-            async for message in self._websocket:
-                if self._closing:
-                    continue
+            while True:
+                message = await self._websocket.receive()
+                if message.type is aiohttp.WSMsgType.CLOSE:
+                    return "client"
                 if message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
-                    break
-                receive(message.data)
+                    return "violation" if isinstance(message.data, aiohttp.WebSocketError) else "lost"
+                if not self._closing:
+                    receive(message.data)
         finally:
             self._closing = True
             if not self._farewell:

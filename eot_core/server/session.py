@@ -105,9 +105,9 @@ class GatewaySession:
         self._transport.open(self)
         self._watch()
         try:
-            await self._connection.run(self._receive)
+            self._end(await self._connection.run(self._receive))
         finally:
-            self._end("client")
+            self._end("internal_error")
             if self._timer is not None:
                 self._timer.cancel()
             self._requests.counts.ended[self._ended_by] += 1

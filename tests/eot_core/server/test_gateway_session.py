@@ -467,6 +467,7 @@ async def test_a_dropped_connection_is_cleaned_up(gateway: Gateway) -> None:
         assert client.socket._response.connection is not None
         client.socket._response.connection.transport.abort()
         await eventually(lambda: gateway.sessions == 0)
+    assert +gateway.counts.ended == {"lost": 1}, "not its own wish: what a proxy that cuts calls looks like"
 
 
 async def test_a_stock_close_without_session_close_is_fine(gateway: Gateway) -> None:
@@ -475,6 +476,7 @@ async def test_a_stock_close_without_session_close_is_fine(gateway: Gateway) -> 
         await client.socket.close()
         assert client.socket.close_code == 1000
     await eventually(lambda: gateway.sessions == 0)
+    assert +gateway.counts.ended == {"client": 1}
 
 
 async def test_many_sessions_at_once(gateway: Gateway) -> None:
@@ -495,6 +497,7 @@ async def test_a_client_that_answers_no_ping_is_dropped() -> None:
     async with Gateway(spec, keys=KEYS, limits=limits) as gateway, connected(gateway, autoping=False) as client:
         await client.socket.send_bytes(client.protocol.session_create(sample_rate=16000, created_at=time.time()))
         await eventually(lambda: gateway.sessions == 0)
+        assert +gateway.counts.ended == {"lost": 1}
 
 
 async def test_closing_a_client_whose_queue_is_full_cuts_it_off() -> None:
