@@ -41,12 +41,20 @@ def taken(event: vad.VADEvent) -> None:
 def silence_so_far() -> float | None:
     """Seconds of silence at the end of what was heard, for whoever is called while LiveKit handles a window of its VAD,
     as the detector is when it is asked; None elsewhere."""
-    if (task := _task()) is None:
+    if (task := listening_task()) is None:
         return None
     if task in _taken:
         return _of(_taken[task], vad.VADEventType.INFERENCE_DONE)
+    return SILENCE_AT_PREDICTION  # another VAD: LiveKit's own, mostly
+
+
+def listening_task() -> asyncio.Task[Any] | None:
+    """LiveKit's task that hears a VAD, for whoever is called in it, as the detector is when it is asked; else None."""
+    task = _task()
+    if task is None or task in _taken:
+        return task
     name: str = getattr(task.get_coro(), "__qualname__", "")
-    return SILENCE_AT_PREDICTION if name.endswith("._vad_task") else None  # another VAD: LiveKit's own, mostly
+    return task if name.endswith("._vad_task") else None
 
 
 def made_up_so_far() -> tuple[float, float]:

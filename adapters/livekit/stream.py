@@ -17,7 +17,7 @@ from eot_core import DetectorStream, Outcome, Prediction
 from eot_core.models.base import SAMPLE_RATE
 
 from .frames import mono
-from .heard import SILENCE_AT_PREDICTION, made_up_so_far, silence_so_far, speech_so_far
+from .heard import SILENCE_AT_PREDICTION, listening_task, made_up_so_far, silence_so_far, speech_so_far
 from .hold import Hold
 
 logger = logging.getLogger("adapters.livekit")
@@ -58,6 +58,8 @@ class TurnDetectorStream:
         """Seconds of silence since the newest audio that nobody sent."""
         self._hold: Hold | None = None
         self._held_answer: asyncio.Future[TurnDetectionEvent] | None = None
+        self._asked_by: asyncio.Task[Any] | None = None
+        """LiveKit's task that hears the VAD, and asked."""
         self._ended = False
         self._complained: set[str] = set()
         self._unsupported: set[str] = set()
@@ -140,7 +142,7 @@ class TurnDetectorStream:
             return answer
         try:
             self._drop_hold()
-            silence = silence_so_far()
+            self._asked_by, silence = listening_task(), silence_so_far()
             made_up, ago = made_up_so_far()
             if (more := made_up - self._made_up) > 0.0:
                 # The VAD tells of silence that no audio holds: the model would take the last words for it.
@@ -193,9 +195,7 @@ class TurnDetectorStream:
         """
         self._ended = True
         try:
-            if self._hold is not None and self._held_answer is not None and not self._held_answer.done():
-                self._held_answer.set_result(_event(self._hold.prediction))
-            self._drop_hold()
+            self._give_up_hold()
             await self._core.aclose()
         except Exception:
             self._complain("aclose")
@@ -230,11 +230,26 @@ class TurnDetectorStream:
         self._held_answer = answer
         self._hold = Hold(self._core, options, prediction, ended_at=self._speech_ended_at, release=release)
         self._hold.begin()
+        if self._asked_by is not None:
+            self._asked_by.add_done_callback(self._asker_left)
+
+    def _asker_left(self, task: asyncio.Task[Any]) -> None:
+        """LiveKit closes, or hands over to another agent: it hears no user any more, and waits for what is held."""
+        if task is self._asked_by:
+            self._give_up_hold()
+
+    def _give_up_hold(self) -> None:
+        """What is held is given now."""
+        if self._hold is not None and self._held_answer is not None and not self._held_answer.done():
+            self._held_answer.set_result(_event(self._hold.prediction))
+        self._drop_hold()
 
     def _drop_hold(self) -> None:
         """What is held is not to be waited for any more."""
         hold, answer = self._hold, self._held_answer
         self._hold = self._held_answer = None
+        if self._asked_by is not None:
+            self._asked_by.remove_done_callback(self._asker_left)
         if hold is not None:
             hold.cancel()
         if answer is not None and not answer.done():

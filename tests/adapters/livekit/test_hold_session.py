@@ -88,7 +88,7 @@ class Turn:
 
 
 @contextlib.asynccontextmanager
-async def spoken(model: Model, **options: Any) -> AsyncIterator[Turn]:
+async def spoken(model: Model, held: bool = True, **options: Any) -> AsyncIterator[Turn]:
     clock, words = ManualClock(100.0), ToldSTT()
     detector = TurnDetector(model=model.spec(), **options)
     detector._core._clock = clock
@@ -101,7 +101,7 @@ async def spoken(model: Model, **options: Any) -> AsyncIterator[Turn]:
         ):
             turn = Turn(running, words, clock)
             microphone.say(utterance())
-            await until(lambda: microphone.spoken_until is not None and turn.held)
+            await until(lambda: microphone.spoken_until is not None and (turn.held or not held))
             yield turn
     finally:
         model.go.set()
@@ -148,3 +148,42 @@ async def test_a_detector_that_is_replaced_while_it_holds_an_answer_gives_its_ow
         assert answer.result().end_of_turn_probability == probability
         assert await before.unlikely_threshold(None) == 0.5
         await until(lambda: turn.items)
+
+
+class Waiter(Agent):
+    def __init__(self) -> None:
+        super().__init__(instructions="Wait.")
+        self.entered = False
+
+    async def on_enter(self) -> None:
+        self.entered = True
+
+
+async def test_another_agent_takes_over_while_an_answer_is_held() -> None:
+    """LiveKit waits for the answer before it hands over, and asks nobody meanwhile how the pause goes on."""
+    async with spoken(Model(0.2), endpointing=EndpointingOptions(0.8, 2.0)) as turn:
+        await turn.write("turn on the light")
+        other, answer = Waiter(), turn.stream._held_answer
+        turn.running.update_agent(other)
+        await until(lambda: other.entered)
+        assert answer.result().end_of_turn_probability == 0.2
+
+
+async def test_a_session_that_closes_waits_for_no_answer_that_is_held() -> None:
+    async with spoken(Model(0.2), endpointing=EndpointingOptions(0.8, 2.0)) as turn:
+        await turn.write("turn on the light")
+        answer = turn.stream._held_answer
+        await asyncio.wait_for(turn.running.aclose(), 15)
+        assert answer.result().end_of_turn_probability == 0.2
+
+
+async def test_an_answer_that_comes_while_the_session_closes_is_given() -> None:
+    model = Model(0.2, hangs_at=1)
+    async with spoken(model, held=False, endpointing=EndpointingOptions(0.8, 2.0), prediction_timeout=60.0) as turn:
+        await until(lambda: model.asked == 1)
+        await turn.write("turn on the light")
+        closing = asyncio.create_task(turn.running.aclose())
+        stream = turn.stream
+        await until(lambda: stream._asked_by is not None and stream._asked_by.done())
+        model.go.set()
+        await asyncio.wait_for(closing, 15)
