@@ -100,6 +100,7 @@ class Gateway:
         self._wall = wall_clock
         self._sessions: set[GatewaySession] = set()
         self._places = Places(self.limits.max_sessions)
+        self._said_full = False
         self._lag = LagWatch(self.counts.loop_lag)
         self._silent = SilentConnections(self.limits.create_timeout, self._connections)
         self._runner: web.AppRunner | None = None
@@ -293,8 +294,11 @@ class Gateway:
         if self._places.draining:
             return self._refuse(503, "draining", "this gateway is going away: try another, or again later")
         if self._places.full:
-            logger.warning("refused a client: all %d sessions are taken", self.limits.max_sessions)
+            level = logging.INFO if self._said_full else logging.WARNING
+            self._said_full = True
+            logger.log(level, "refused a client: all %d sessions are taken", self.limits.max_sessions)
             return self._refuse(503, "overloaded", "all sessions are taken: try again later")
+        self._said_full = False
         with self._places.one():
             return await self.handle_websocket(request)
 

@@ -116,6 +116,22 @@ async def test_sessions_are_counted_and_a_place_that_is_freed_is_taken() -> None
         assert await status_of(f"{gateway.ws_url}/eot", headers=headers) == 101
 
 
+async def test_a_full_gateway_warns_once_until_somebody_gets_in_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A thousand clients that come back at once are no thousand lines."""
+    caplog.set_level(logging.INFO, "eot_core.server")
+    spec, _ = scripted()
+    async with Gateway(spec, keys=KEYS, limits=GatewayLimits(max_sessions=1)) as gateway:
+        headers = connection_headers(Credentials(KEY, SECRET), now=time.time())
+        for _ in range(2):
+            async with connected(gateway) as client:
+                await client.create()
+                for _ in range(3):
+                    assert await status_of(f"{gateway.ws_url}/eot", headers=headers) == 503
+            await eventually(lambda: gateway.sessions == 0)
+    lines = [record.levelname for record in caplog.records if "all 1 sessions" in record.getMessage()]
+    assert lines == ["WARNING", "INFO", "INFO"] * 2
+
+
 def leftovers() -> tuple[int, int]:
     """Tasks of this loop, and sockets of this process."""
     gc.collect()
