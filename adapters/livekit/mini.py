@@ -42,14 +42,16 @@ def _load() -> Model:
         raise ModelError(f"livekit-local-inference cannot load {NAME} ({error}): {_INSTALL}") from error
 
 
-def _is_available() -> bool:
+def _check() -> None:
     try:
-        return importlib.util.find_spec("livekit.local_inference") is not None
+        installed = importlib.util.find_spec("livekit.local_inference") is not None
     except ImportError:  # the parent package is missing
-        return False
+        installed = False
+    if not installed:
+        raise ModelNotInstalledError(f"{NAME} needs livekit-local-inference: {_INSTALL}")
 
 
-V1_MINI = v1_mini_spec(_load, _is_available)
+V1_MINI = v1_mini_spec(_load, _check)
 """turn-detector-v1-mini: 1.2 s of audio, 14 languages with a calibrated threshold each."""
 
 

@@ -179,10 +179,10 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         await self._close()
 
     async def handle_user_turn_started(self) -> None:
-        """A turn begins. A pause that is being followed goes on: a transcript may open a turn late."""
-        self._gate.turn_started()
-        if self._pause is None or self._complete:
+        """A turn begins. A pause goes on unless it had its words: a transcript may open a turn late."""
+        if self._pause is None or (self._complete and self._gate.has_text):
             self._drop()
+        self._gate.turn_started()
 
     async def handle_user_turn_stopped(self) -> None:
         """The turn ended, whoever ended it."""

@@ -52,6 +52,11 @@ class TranscriptGate:
         self._due = until
 
     @property
+    def has_text(self) -> bool:
+        """Whether anything has been written in this turn."""
+        return self._has_text
+
+    @property
     def due(self) -> float | None:
         """When what is written counts as complete; None while the user speaks."""
         return self._due

@@ -16,7 +16,6 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
 from pipecat.turns.user_mute import BaseUserMuteStrategy
-from pipecat.turns.user_start import MinWordsUserTurnStartStrategy
 from pipecat.turns.user_stop import (
     BaseUserTurnStopStrategy,
     ExternalUserTurnStopStrategy,
@@ -235,40 +234,6 @@ async def test_the_start_of_a_turn_interrupts_as_ever() -> None:
         await call.advance(0.2)
         await call.until(lambda: call.sink.of(UserStoppedSpeakingFrame))
         assert len(call.sink.of(InterruptionFrame)) == 1
-
-
-async def test_a_turn_that_begins_with_words_keeps_the_pause_that_is_already_there() -> None:
-    clock = ManualClock()
-    strategy = make_strategy(clock, Script(0.1))
-    params = LLMUserAggregatorParams(
-        user_turn_strategies=UserTurnStrategies(start=[MinWordsUserTurnStartStrategy(min_words=1)], stop=[strategy])
-    )
-    async with Call(strategy, clock=clock, params=params) as call:
-        await call.utter()
-        assert call.started == []
-        await call.advance(0.5)
-        await call.send(final(finalized=True))
-        assert call.started != []
-        await call.advance(1.5)
-        assert call.turns == []
-        await call.advance(0.4)
-        await call.until(lambda: call.turns)
-
-
-async def test_words_later_than_the_turn_open_one_of_their_own_and_end_it() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(1.0))
-        await call.utter()
-        await call.send(final("one", finalized=True))
-        await call.advance(0.2)
-        await call.until(lambda: call.turns)
-        await call.send(final("two"))
-        await call.advance(0.75)
-        assert len(call.turns) == 1
-        await call.advance(0.1)  # what the STT may take, less what the VAD had taken
-        await call.until(lambda: len(call.turns) == 2)
-        assert call.turns[1][1] == "two"
 
 
 async def test_a_second_stop_without_a_start_leaves_no_timer_behind() -> None:
