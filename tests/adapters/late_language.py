@@ -6,6 +6,7 @@ A process of its own: virtual time must be there before the frameworks are impor
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,7 @@ class _Listening:
 
 
 SPEC = ModelSpec("listening", "tests", "none", 8.0, _Listening, 0.5)  # type: ignore[arg-type]
+ENGLISH_ONLY = replace(SPEC, thresholds={"en": 0.5})
 
 
 def _decides(english: EndpointingOptions, german: EndpointingOptions) -> dict[str, object]:
@@ -47,14 +49,25 @@ def _decides(english: EndpointingOptions, german: EndpointingOptions) -> dict[st
     return {"operating_point": OperatingPoint("balanced", calibration=table)}
 
 
-def _trace(name: str, after: float, english: EndpointingOptions, german: EndpointingOptions, **fields: Any) -> Trace:
+def _trace(
+    name: str,
+    after: float,
+    english: EndpointingOptions,
+    german: EndpointingOptions,
+    *,
+    audio: tuple[str | float, ...] = ("short",),
+    language: str = "de",
+    spec: ModelSpec = SPEC,
+    **fields: Any,
+) -> Trace:
+    pauses = sum(isinstance(part, str) for part in audio)
     return Trace(
         name,
         "late language",
-        partial(speech.spoken, "short"),
+        partial(speech.spoken, *audio),
         probabilities=None,
-        spec=SPEC,
-        said=(Said("these are the words", 0, after, language="de"),),
+        spec=spec,
+        said=tuple(Said(f"these are the words {pause}", pause, after, language=language) for pause in range(pauses)),
         decides=_decides(english, german),
         turns=1,
         **fields,
@@ -71,6 +84,8 @@ TRACES = (
     _trace("after the last score, slower", 1.1, EndpointingOptions(0.3, 1.8, exponent=1.0, rescore_every=0.2), SLOW),
     _trace("when the turn would be over", 1.5, SLOW, QUICK),
     _trace("when the turn was due, slower", 1.2, QUICK, SLOW),
+    _trace("when the turn was due, and the user speaks on", 1.2, QUICK, SLOW, audio=("short", 1.6, "middle")),
+    _trace("one the model was not made for", 0.7, SLOW, SLOW, language="sv", spec=ENGLISH_ONLY),
     _trace("to the step", 0.7, SLOW, EndpointingOptions(0.3, 1.3)),
     _trace("from the step", 0.7, EndpointingOptions(0.3, 2.3), QUICK),
 )
@@ -84,7 +99,7 @@ def main() -> None:
         livekit, pipecat = (
             virtual_time.run(lambda play=play, trace=trace: play(trace)) for play in (on_livekit.play, on_pipecat.play)
         )
-        ended_at = trace.pauses[0].ended_at
+        ended_at = trace.pauses[-1].ended_at
         found[trace.name] = {
             "livekit": [turn.at - ended_at for turn in livekit.turns],
             "pipecat": [turn.at - ended_at for turn in pipecat.turns],

@@ -27,10 +27,12 @@ ENDS = {
     "after the last score, slower": 2.02,
     "when the turn would be over": 1.5,
     "when the turn was due, slower": 2.02,
+    "when the turn was due, and the user speaks on": 2.02,
+    "one the model was not made for": 0.7,
     "to the step": 1.3,
     "from the step": 0.86,
 }
-"""Seconds from the true end of speech to the end of the turn."""
+"""Seconds from the true end of the last speech to the end of the turn."""
 
 
 @functools.cache
