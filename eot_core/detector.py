@@ -26,7 +26,8 @@ from .cloud import (
 from .effects import Route
 from .emitter import Emitter, Observable
 from .endpointing import EndpointingOptions
-from .models.base import ModelSpec
+from .models.base import ModelError, ModelSpec
+from .once import warn_once
 from .options import FallbackOptions, check_bool, check_seconds
 from .session import DetectorSession
 from .settings import SessionOptions
@@ -52,7 +53,7 @@ _VERSIONS = {"v1": CLOUD_MODEL, "v1-mini": "turn-detector-v1-mini"}
 class TurnDetector(Observable):
     """Decides when the user has finished speaking. One for an application; :meth:`stream` for each conversation.
 
-    Constructing one loads no weights and opens no connection.
+    Constructing one loads no weights and opens no connection; it checks that the weights are there.
     """
 
     def __init__(
@@ -115,9 +116,10 @@ class TurnDetector(Observable):
                 is pinned and credentials are missing; nothing was measured of the model for the operating point.
             TypeError: an argument is of the wrong type.
             ModelLicenseError: the model's licence does not allow it to run here (a ValueError too).
+            ModelError: without a cloud: the weights of the local model are not installed, or are others than those
+                that were measured; the message says what to install. With one, that is a warning.
         """
         self._emitter = Emitter()
-        self._warned: set[str] = set()
         self._streams: weakref.WeakSet[DetectorStream] = weakref.WeakSet()
         self._streams_lock = threading.Lock()  # each stream may be on a loop, and in a thread, of its own
         self._overrides = normalize_overrides(unlikely_threshold, "unlikely_threshold")
@@ -170,6 +172,7 @@ class TurnDetector(Observable):
         if endpointing is not None and not isinstance(endpointing, EndpointingOptions):
             raise TypeError(f"endpointing must be EndpointingOptions, got {type(endpointing).__name__}")
         self._endpointing = endpointing
+        self._check_local()
         self._point = self._check_point(operating_point, calibration)  # may give the local model heads of one's own
         self._warn_overrides(self._overrides, self._backchannel_overrides)
 
@@ -342,13 +345,30 @@ class TurnDetector(Observable):
             return point if any(point.knows(name) for name in names) else None
         point.resolve(self.model)
         if self._local is not None and not point.knows(self._local.name):
-            logger.warning(
+            warn_once(
+                logger,
                 "no operating point was measured for %s: if it takes over from %s, its calibrated threshold and the "
                 "framework's own delays hold",
                 self._local.name,
                 self.model,
             )
         return point
+
+    def _check_local(self) -> None:
+        """Where the weights are missing, now is the time to say so: in a call every pause would end the turn."""
+        if self._local is None:
+            return
+        try:
+            self._local.check()
+        except ModelError as error:
+            if self._cloud is None:
+                raise
+            warn_once(
+                logger,
+                "%s cannot take over when the cloud fails, and every pause will then end the turn: %s",
+                self._local.name,
+                str(error),
+            )
 
     def _thresholds(self) -> Thresholds:
         calibration: Calibration | None = None
@@ -375,13 +395,14 @@ class TurnDetector(Observable):
 
     def _warn_overrides(self, overrides: Overrides | None, backchannel_overrides: Overrides | None) -> None:
         for name, value in (("unlikely_threshold", overrides), ("backchannel_threshold", backchannel_overrides)):
-            if value is not None and name not in self._warned:
-                self._warned.add(name)
-                logger.warning(
+            if value is not None:
+                warn_once(
+                    logger,
                     "%s=%s replaces the calibrated thresholds of %s; they were measured, so measure yours too",
                     name,
                     _plain(value),
                     self.model,
+                    about=(name, self.model),
                 )
 
 

@@ -123,6 +123,10 @@ class DetectorSession:
         """See :meth:`StreamSettings.is_made_for`."""
         return self._settings.is_made_for(self._judged_route, language)
 
+    def measured_language(self, language: str | None) -> str | None:
+        """See :meth:`StreamSettings.measured_language`."""
+        return self._settings.measured_language(self._judged_route, language)
+
     def endpointing(self, language: str | None) -> EndpointingOptions | None:
         """See :meth:`StreamSettings.endpointing`."""
         return self._settings.endpointing(self._judged, language)

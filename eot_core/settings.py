@@ -127,6 +127,14 @@ class StreamSettings:
         """Whether the route's model was made for the language (see :meth:`Thresholds.supports`)."""
         return self.thresholds(route).supports(self._languages.resolve(language))
 
+    def measured_language(self, route: Route | None, language: str | None) -> str | None:
+        """The language whose operating point holds, where none was measured for the one that was named; else None."""
+        key = self._languages.resolve(language)
+        point = self._point(route, self.head(route))
+        if point is None or self._languages.last is None or point.language == key:
+            return None
+        return None if self.thresholds(route).is_overridden(key) else point.language
+
     def endpointing(self, judged: Route | Answered | None, language: str | None) -> EndpointingOptions | None:
         """Delays for the pause, where the user chose them or an operating point; None: the framework's own hold.
 

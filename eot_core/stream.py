@@ -29,6 +29,7 @@ from .effects import (
 from .emitter import Emitter, Observable
 from .endpointing import EndpointingOptions
 from .events import FallbackOccurred, Outcome, Prediction
+from .once import warn_once
 from .session import DetectorSession
 from .thresholds import Overrides, Thresholds, normalize_overrides
 from .transports.base import Answer, Calibration, Transport
@@ -85,7 +86,6 @@ class DetectorStream(Observable):
         parent: Emitter | None = None,
     ) -> None:
         self._session = session
-        self._foreign: set[str | None] = set()  # languages that the model judges without having been made for them
         self._make_transport = make_transport
         self._clock = clock
         self._provider = provider
@@ -169,20 +169,32 @@ class DetectorStream(Observable):
         """Whether the active model is to judge the language.
 
         It is where the model was made for it, or the user gave a threshold for it; and, with a warning, where it is one
-        that judges any (:attr:`ModelSpec.judges_any_language`).
+        that judges any (:attr:`ModelSpec.judges_any_language`). A warning says too where the operating point is that of
+        another language. Warnings are given once in a process.
         """
         supported = self._session.supports_language(language)
         key = self._session.language
-        if supported and key not in self._foreign and not self._session.is_made_for(language):
-            self._foreign.add(key)
-            logger.warning(
+        if not supported:
+            return False
+        if not self._session.is_made_for(language):
+            warn_once(
+                logger,
                 "%s was not made for the language %r: it judges by the voice, with its default threshold. Measure "
                 "one on your own calls (eot tune), or give one: unlikely_threshold={%r: ...}",
                 self.model,
                 key,
                 key,
             )
-        return supported
+        elif (measured := self._session.measured_language(language)) is not None:
+            warn_once(
+                logger,
+                "no operating point of %s was measured for the language %r: that for %r holds. Measure one on your own "
+                "calls (eot tune)",
+                self.model,
+                key,
+                measured,
+            )
+        return True
 
     # -- the conversation -----------------------------------------------------------------------------------------
 

@@ -95,11 +95,21 @@ class ModelSpec:
     hears_all: bool = False
     """True: the model is given all the silence that there has been when it is asked. False: as much of it as it was
     measured with, on whatever framework (:data:`~eot_core.endpointing.FIRST_HEARS`): 50 ms more change a score."""
-    is_available: Callable[[], bool] = field(default=lambda: True)
-    """Cheap check (no load, no import of the framework) that the weights are on this machine."""
+    check: Callable[[], object] = field(default=lambda: None)
+    """Raises :class:`ModelError`, with what to install, where ``load`` would for want of the weights: they are not on
+    this machine, or not those that were measured. Loads nothing and imports no framework; may read a file once, for its
+    checksum (10 ms). What it returns does not count."""
     heads: Mapping[str, str] = field(default_factory=dict)
     """Heads that were fitted on one's own calls: language key -> sha256. ``load`` then gives a
     :class:`ModelWithHeads`."""
+
+    def is_available(self) -> bool:
+        """Whether :attr:`check` finds nothing wrong."""
+        try:
+            self.check()
+        except ModelError:
+            return False
+        return True
 
     def name_with_head(self, language: str | None) -> str:
         """What a score is reported under: the name and, for a head of one's own, which: "eot-open-1+de-1a2b3c4d"."""
@@ -116,7 +126,7 @@ class ModelSpec:
         Raises:
             ValueError: a figure is out of range, a name is empty, or a key of ``thresholds`` or ``heads`` is no
                 language key.
-            TypeError: ``load`` or ``is_available`` cannot be called.
+            TypeError: ``load`` or ``check`` cannot be called.
         """
         if not isinstance(self.name, str) or not self.name.strip():
             raise ValueError(f"name must be a non-empty string, got {self.name!r}")
@@ -133,7 +143,7 @@ class ModelSpec:
         for key in self.heads:
             if language_key(key) != key:
                 raise ValueError(f"heads has the key {key!r}: use language keys such as 'en' or 'pt'")
-        for name in ("load", "is_available"):
+        for name in ("load", "check"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"{name} must be callable, got {type(getattr(self, name)).__name__}")
 

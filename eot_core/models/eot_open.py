@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from . import graph, smart_turn
-from .base import SAMPLE_RATE, Model, ModelSpec, PcmArray
+from .base import SAMPLE_RATE, Model, ModelNotInstalledError, ModelSpec, PcmArray
 from .eot_open_head import SPOKEN, Head, Vector, parse_head, read_document
 from .graph_cache import cache_file, cached_graph
 from .session import OnnxSession, shared_session
@@ -89,9 +89,7 @@ def encoder_graph(head: Head) -> bytes:
         ModelNotInstalledError: pipecat-ai is missing; or ``onnx`` is, and the graph is not in the cache.
         ModelIntegrityError: the weights in pipecat-ai are not those of smart-turn v3.2.
     """
-    weights = packaged_weights(
-        head.model, (smart_turn._FILE,), sha256=(smart_turn.SHA256,), install=graph.INSTALL
-    )  # fmt: skip
+    weights = _weights(head.model)
 
     def make() -> bytes:
         return graph.edited(weights.read_bytes(), outputs=head.tensors, window=head.window, newest=head.newest)
@@ -109,10 +107,14 @@ def _load(name: str) -> Model:
     return EotOpen(shared_session(encoder_graph(head)), head)
 
 
-def _is_available(name: str) -> bool:
-    if smart_turn._FILE.locate() is None:
-        return False
-    return importlib.util.find_spec("onnx") is not None or _cache_file(packaged_head(name)).is_file()
+def _weights(name: str) -> Path:
+    return packaged_weights(name, (smart_turn._FILE,), sha256=(smart_turn.SHA256,), install=graph.INSTALL)
+
+
+def _check(name: str) -> None:
+    _weights(name)
+    if importlib.util.find_spec("onnx") is None and not _cache_file(packaged_head(name)).is_file():
+        raise ModelNotInstalledError(graph.NO_ONNX)
 
 
 def _checksum(name: str) -> str:
@@ -133,7 +135,7 @@ def _spec(name: str) -> ModelSpec:
         pre_speech=smart_turn.PRE_SPEECH,
         sha256=_checksum(name),
         judges_any_language=True,
-        is_available=partial(_is_available, name),
+        check=partial(_check, name),
     )
 
 

@@ -40,6 +40,7 @@ FULL_WINDOW = 8.0
 REVISION = 1
 """Raise it with every change to what :func:`edited` makes, so that graphs in a cache are made anew."""
 INSTALL = "pip install 'eot-adapters[open]'"
+NO_ONNX = f"the onnx package, which cuts the encoder out of smart-turn, is not installed: {INSTALL}"
 
 _POSITIONS = "inner.encoder.embed_positions.weight"
 _FRAMES = "val_21"
@@ -79,9 +80,7 @@ def edited(weights: bytes, *, outputs: Sequence[str], window: float = FULL_WINDO
     try:
         import onnx
     except ImportError as error:
-        raise ModelNotInstalledError(
-            f"the onnx package, which cuts the encoder out of smart-turn, is not installed: {INSTALL}"
-        ) from error
+        raise ModelNotInstalledError(NO_ONNX) from error
     try:
         model = onnx.load_from_string(weights)
         graph = model.graph

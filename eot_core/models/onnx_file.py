@@ -102,13 +102,16 @@ def _spec(
         pre_speech=pre_speech,
         sha256=sha256,
         file=file,
-        is_available=file.is_file,
+        check=partial(_weights, file, sha256),
     )
 
 
+def _weights(file: Path, sha256: str | None) -> Path:
+    return explicit_weights(file, sha256=(sha256,) if sha256 else (), argument="path")
+
+
 def _load(file: Path, window: float, sha256: str | None) -> Model:
-    checked = explicit_weights(file, sha256=(sha256,) if sha256 else (), argument="path")
-    model = OnnxFileModel(shared_session(checked), window=window, name=file.name)
+    model = OnnxFileModel(shared_session(_weights(file, sha256)), window=window, name=file.name)
     # A logit may fall within 0..1 on silence; noise makes it likelier to show.
     samples = round(window * SAMPLE_RATE)
     model.predict(np.zeros(samples, dtype=np.int16))

@@ -30,7 +30,7 @@ def known_models() -> tuple[ModelSpec, ...]:
 def default_model() -> ModelSpec:
     """The local model where none is named: eot-open-1, or smart-turn as shipped where its graph cannot be edited.
 
-    Loads nothing. Where smart-turn's weights are not installed either, loading says what to install.
+    Loads nothing. Where smart-turn's weights are not installed either, its check says what to install.
     """
     from .eot_open import EOT_OPEN_1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -66,20 +67,18 @@ def smart_turn_spec(*, weights: str | os.PathLike[str] | None = None) -> ModelSp
         pre_speech=PRE_SPEECH,
         sha256=SHA256,
         judges_any_language=True,  # as Pipecat has it judge them
-        is_available=partial(_is_available, weights),
+        check=partial(_weights, weights),
     )
 
 
 def _load(weights: str | os.PathLike[str] | None) -> Model:
+    return SmartTurn(shared_session(_weights(weights)))
+
+
+def _weights(weights: str | os.PathLike[str] | None) -> Path:
     if weights is not None:
-        path = explicit_weights(weights, sha256=(SHA256,))
-    else:
-        path = packaged_weights(NAME, (_FILE,), sha256=(SHA256,), install=_INSTALL)
-    return SmartTurn(shared_session(path))
-
-
-def _is_available(weights: str | os.PathLike[str] | None) -> bool:
-    return os.path.isfile(weights) if weights is not None else _FILE.locate() is not None
+        return explicit_weights(weights, sha256=(SHA256,))
+    return packaged_weights(NAME, (_FILE,), sha256=(SHA256,), install=_INSTALL)
 
 
 SMART_TURN_V3_2 = smart_turn_spec()

@@ -41,14 +41,14 @@ REFUSAL = (
 )
 
 
-def v1_mini_spec(load: Callable[[], Model], is_available: Callable[[], bool]) -> ModelSpec:
+def v1_mini_spec(load: Callable[[], Model], check: Callable[[], object]) -> ModelSpec:
     """The description of v1-mini for the LiveKit adapter, which alone may run it.
 
     Call it once per process: each spec has a loaded model of its own.
 
     Args:
         load: loads the weights through LiveKit's own package.
-        is_available: whether that package is installed; must not load it.
+        check: raises ModelNotInstalledError where that package is missing; must not load it.
     """
     return ModelSpec(
         name=NAME,
@@ -60,5 +60,5 @@ def v1_mini_spec(load: Callable[[], Model], is_available: Callable[[], bool]) ->
         thresholds=THRESHOLDS,
         pre_speech=None,
         hears_all=True,  # as LiveKit gives it
-        is_available=is_available,
+        check=check,
     )

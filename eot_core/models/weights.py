@@ -140,4 +140,4 @@ def _check(path: Path, accepted: Collection[str], *, remedy: str) -> None:
     found = sha256_of(path)
     if found not in accepted:
         wanted = " or ".join(f"{checksum[:12]}…" for checksum in accepted)
-        raise ModelIntegrityError(f"{path} has sha256 {found[:12]}…, expected {wanted}: {remedy}")
+        raise ModelIntegrityError(f"sha256 is {found[:12]}…, expected {wanted}: {remedy} ({path})")

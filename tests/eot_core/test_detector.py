@@ -136,7 +136,7 @@ def test_a_bad_url_in_the_environment_is_named_by_its_variable(monkeypatch: pyte
         ({"thresholds": {"en": 1.5}}, r"thresholds\['en'\] must be a number between 0 and 1"),
         ({"thresholds": {"pt-BR": 0.5}}, "thresholds has the key 'pt-BR': use language keys"),
         ({"load": None}, "load must be callable, got NoneType"),
-        ({"is_available": True}, "is_available must be callable, got bool"),
+        ({"check": True}, "check must be callable, got bool"),
     ],
 )
 def test_a_spec_that_makes_no_sense(changes: dict[str, Any], message: str) -> None:

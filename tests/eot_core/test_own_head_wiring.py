@@ -231,7 +231,11 @@ class TestDetector:
         content["models"]["gone"] = content["models"].pop("eot-open-1")
         calibration = tmp_path / "mine.json"
         calibration.write_text(json.dumps(content))
-        assert TurnDetector(model=onnx_file(tmp_path / "gone.onnx"), calibration=calibration)._point is not None
+        gone = onnx_file(tmp_path / "gone.onnx")
+        detector = TurnDetector(
+            base_url="wss://gateway.example", api_key="k", api_secret="s", fallback_model=gone, calibration=calibration
+        )
+        assert detector._point is not None
 
     def test_other_weights_of_the_model(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Neither the head nor the points were measured with them: what is published counts."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eot_core.models import v1_mini
-from eot_core.models.base import Model, PcmArray
+from eot_core.models.base import Model, ModelNotInstalledError, PcmArray
 
 
 class Half:
@@ -17,7 +17,10 @@ def test_the_description() -> None:
     def load() -> Model:
         return model
 
-    spec = v1_mini.v1_mini_spec(load, lambda: False)
+    def check() -> None:
+        raise ModelNotInstalledError("no")
+
+    spec = v1_mini.v1_mini_spec(load, check)
     assert (spec.name, spec.provider, spec.license) == ("turn-detector-v1-mini", "livekit", "LiveKit Model License")
     assert spec.window * 16_000 == 19_200
     assert spec.pre_speech is None

@@ -249,7 +249,7 @@ def test_v1_mini_is_refused_by_name(model: str) -> None:
 
 
 def test_v1_mini_is_refused_as_a_spec() -> None:
-    spec = v1_mini_spec(load=lambda: pytest.fail("loaded"), is_available=lambda: True)
+    spec = v1_mini_spec(load=lambda: pytest.fail("loaded"), check=lambda: None)
     with pytest.raises(ModelLicenseError, match="only inside LiveKit Agents"):
         Gateway(spec, keys=KEYS)
 

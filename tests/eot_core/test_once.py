@@ -1,0 +1,74 @@
+"""Warnings of a process: given once, whatever the number of calls."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from fakes import fake_spec
+
+from eot_core import OperatingPoint, TurnDetector
+from eot_core.once import forget, warn_once
+
+logger = logging.getLogger("eot_core.tests")
+
+
+def test_the_same_warning_is_given_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        warn_once(logger, "%s is missing", "a")
+        warn_once(logger, "%s is missing", "b")
+        warn_once(logger, "%s is missing now", "a")
+    assert [record.getMessage() for record in caplog.records] == ["a is missing", "b is missing", "a is missing now"]
+    forget()
+    warn_once(logger, "%s is missing", "a")
+    assert len(caplog.records) == 4
+
+
+def test_what_it_is_about_may_be_less_than_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
+    warn_once(logger, "threshold %s", {"en": 0.4}, about="threshold")
+    warn_once(logger, "threshold %s", {"en": 0.5}, about="threshold")
+    assert [record.getMessage() for record in caplog.records] == ["threshold {'en': 0.4}"]
+
+
+def test_many_detectors_with_a_threshold_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
+    """A detector is made for each call: one line per call would bury the log."""
+    for _ in range(3):
+        TurnDetector(model=fake_spec(), unlikely_threshold=0.4)
+    assert len(caplog.records) == 1
+
+
+class TestALanguageWithoutAnOperatingPoint:
+    @pytest.fixture
+    def detector(self) -> TurnDetector:
+        return TurnDetector(model="eot-open-1", operating_point="patient")
+
+    async def test_says_whose_it_takes(self, detector: TurnDetector, caplog: pytest.LogCaptureFixture) -> None:
+        for _ in range(2):
+            stream = detector.stream()
+            assert stream.supports_language("de-DE")
+            assert stream.unlikely_threshold("de-DE") == OperatingPoint("patient").resolve("eot-open-1").threshold
+            await stream.aclose()
+        (record,) = caplog.records
+        assert record.getMessage() == (
+            "no operating point of eot-open-1 was measured for the language 'de': that for 'en' holds. Measure one on "
+            "your own calls (eot tune)"
+        )
+
+    async def test_not_where_it_was_measured_or_nobody_named_one(
+        self, detector: TurnDetector, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stream = detector.stream()
+        assert stream.supports_language(None)
+        assert stream.supports_language("en-GB")
+        await stream.aclose()
+        other = TurnDetector(model="smart-turn-v3.2", operating_point="patient").stream()
+        assert other.supports_language("de")
+        await other.aclose()
+        assert not caplog.records
+
+    async def test_not_where_the_threshold_is_ones_own(self, caplog: pytest.LogCaptureFixture) -> None:
+        stream = TurnDetector(model="eot-open-1", operating_point="patient", unlikely_threshold={"de": 0.4}).stream()
+        caplog.clear()
+        assert stream.supports_language("de")
+        await stream.aclose()
+        assert not caplog.records
