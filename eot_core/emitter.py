@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,11 @@ class Emitter:
         _check(event)
         if not callable(listener):
             raise TypeError(f"listener must be callable, got {type(listener).__name__}")
+        if inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(type(listener).__call__):
+            raise TypeError(
+                f"listener for {event!r} is async, and would never be awaited: use a plain function, which may start a "
+                "task (asyncio.create_task)"
+            )
         self._listeners.setdefault(event, []).append(listener)
         return listener
 
@@ -55,7 +61,7 @@ class Observable:
 
         Raises:
             ValueError: there is no such event.
-            TypeError: the listener cannot be called.
+            TypeError: the listener cannot be called, or is async.
         """
         return self._emitter.on(event, listener)
 

@@ -26,6 +26,9 @@ BALANCED_CUTOFF_RATE = 0.10
 PATIENT_CUTOFF_RATE = 0.05
 """Shares of holds: the shortest latency within them, but no point is quicker than the one named before it."""
 
+LONGEST_LATENCY = 10.0
+"""Seconds: nobody waits so long for an answer. More is a number of milliseconds."""
+
 _SLACK = 1e-6
 
 
@@ -86,6 +89,8 @@ class OperatingPoint:
             object.__setattr__(self, "max_cutoff_rate", check_probability(self.max_cutoff_rate, "max_cutoff_rate"))
         if self.max_latency is not None:
             object.__setattr__(self, "max_latency", check_seconds(self.max_latency, "max_latency", positive=True))
+            if self.max_latency > LONGEST_LATENCY:
+                raise ValueError(f"max_latency is in seconds, at most {LONGEST_LATENCY:g}, got {self.max_latency!r}")
         if self.calibration is not None and not isinstance(self.calibration, PolicyTable):
             object.__setattr__(self, "calibration", PolicyTable.load(self.calibration))
 

@@ -114,6 +114,7 @@ class TestChecked:
             ({"name": "fast"}, "name must be one of quick, balanced, patient, got 'fast'"),
             ({"max_cutoff_rate": 5}, "max_cutoff_rate must be between 0 and 1"),
             ({"max_latency": 0}, "max_latency must be more than 0 seconds"),
+            ({"max_latency": 300}, "max_latency is in seconds, at most 10, got 300"),
             ({"max_latency": "0.3"}, "max_latency must be a number of seconds"),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 import pytest
 
@@ -78,6 +79,18 @@ class TestEmitter:
             Emitter().off("x", print)
         with pytest.raises(TypeError, match="listener must be callable, got int"):
             Emitter().on("fallback", 5)  # type: ignore[arg-type]
+
+    async def test_a_listener_that_nobody_would_await(self) -> None:
+        """On Pipecat most handlers are async: an alert on a fallback would be lost without a word."""
+
+        async def listener(event: object) -> None: ...
+
+        class Alert:
+            async def __call__(self, event: object) -> None: ...
+
+        for one in (listener, Alert(), partial(listener)):
+            with pytest.raises(TypeError, match="listener for 'fallback' is async, and would never be awaited"):
+                Emitter().on("fallback", one)
 
 
 class TestOptions:
