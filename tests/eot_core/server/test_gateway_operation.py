@@ -13,9 +13,11 @@ from typing import Any
 
 import aiohttp
 import aiohttp.web
+import numpy as np
 import pytest
 from gateway_client import KEY, KEYS, SECRET, Client, ScriptedModel, connected, eventually, scripted
 
+from eot_core import TurnDetector
 from eot_core.clock import ManualClock
 from eot_core.cpu import worker_count
 from eot_core.models.base import PcmArray
@@ -282,6 +284,41 @@ async def test_a_request_that_would_wait_too_long_is_refused_at_once() -> None:
         await second.next(EotPrediction)
         assert gateway.counts.requests["failed", "overloaded"] == 1
         assert gateway._admission.inside == 0
+
+
+async def test_a_call_that_finds_no_room_once_stays_with_the_gateway() -> None:
+    """Our own client: its local model answers what is refused, and the next request comes back."""
+    gate = Gate()
+    spec, _ = scripted(gate)
+    near, _ = scripted(0.25)
+    async with Gateway(spec, keys=KEYS, limits=GatewayLimits(max_wait=0.001, request_timeout=30.0)) as gateway:
+        assert gateway._admission.enter()
+        gateway._admission.leave(20.0)  # what a request took so far, in seconds
+        detector = TurnDetector(
+            base_url=gateway.url, api_key=KEY, api_secret=SECRET, fallback_model=near, prediction_timeout=20.0
+        )
+        stream = detector.stream()
+        fallbacks: list[Any] = []
+        stream.on("fallback", fallbacks.append)
+        try:
+            async with connected(gateway) as other:
+                await other.create()
+                await other.audio(0.1)
+                await other.start("r1")
+                await eventually(gate.entered.is_set)
+                stream.push_audio(np.full(1_600, 1_000, np.int16))
+                prediction = await stream.predict()
+                assert (prediction.source, prediction.probability) == ("local", 0.25)
+                gate.open.set()
+                await other.next(EotPrediction)
+            prediction = await stream.predict()
+            assert (prediction.source, prediction.probability) == ("cloud", 0.5)
+            assert not stream.is_fallback
+            assert fallbacks == []
+            assert gateway.counts.requests["failed", "overloaded"] == 1
+        finally:
+            gate.open.set()
+            await stream.aclose()
 
 
 async def test_sessions_that_end_leave_no_request_behind() -> None:
