@@ -14,7 +14,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; font-size: .87rem; } td small { color: var(--soft); display: block; white-space: nowrap; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
-.plots svg { max-width: 100%; height: auto; }
+.plots + .plots { margin-top: 1rem; } .plots svg { max-width: 100%; height: auto; }
 details { margin: .5rem 0; } summary { cursor: pointer; }
 nav button, .filter button { font: inherit; border: 1px solid var(--line); background: #fff; padding: .25rem .7rem;
   border-radius: 6px; cursor: pointer; margin-right: .3rem; }
@@ -28,6 +28,12 @@ button[aria-pressed=true] { background: var(--ink); color: #fff; border-color: v
 .error b { font-weight: 600; } .cutoff b { color: var(--hold); } .late b { color: var(--end); }
 [hidden] { display: none !important; }
 @media (max-width: 720px) { .error { grid-template-columns: 2.6rem 1fr; } .error .what { grid-column: 2; } }
+@media print {
+  :root, body { font-size: 11px; } body { padding: 0; max-width: none; }
+  .wide { overflow: visible; } th, td { padding-right: .5rem; }
+  .filter, .error button { display: none; }
+  .error, .plots svg, tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
+}
 """
 
 SCRIPT = """

@@ -131,6 +131,16 @@ class TestReport:
             assert sound.startswith("50%25%20%231%3F_audio/")
             assert (tmp_path / unquote(sound)).stat().st_size > 1000
 
+    def test_on_paper_tables_are_whole(self, tmp_path: Path) -> None:
+        """On the screen a wide table is scrolled."""
+        from eot_core.evaluation.report import write_report
+
+        result, scored = known(tmp_path)
+        write_report(tmp_path / "out.html", result, scored)
+        style = (tmp_path / "out.html").read_text().partition("@media print {")[2].partition("</style>")[0]
+        assert ".wide { overflow: visible; }" in style
+        assert ".filter, .error button { display: none; }" in style
+
     def test_half_a_surrogate_pair_in_a_name(self, tmp_path: Path) -> None:
         from eot_core.evaluation.report import write_report
 
