@@ -23,6 +23,7 @@ from .cloud import (
     check_url,
     select,
 )
+from .detector_options import Version
 from .effects import Route
 from .emitter import Emitter, Observable
 from .endpointing import EndpointingOptions
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from .operating_points import OperatingPoint
+    from .operating_points import Name, OperatingPoint
 
 logger = logging.getLogger("eot_core")
 
@@ -59,7 +60,7 @@ class TurnDetector(Observable):
     def __init__(
         self,
         *,
-        version: str | None = None,
+        version: Version | None = None,
         model: str | os.PathLike[str] | ModelSpec | None = None,
         unlikely_threshold: Overrides | None = None,
         backchannel_threshold: Overrides | None = None,
@@ -75,7 +76,7 @@ class TurnDetector(Observable):
         headers: Headers | None = None,
         fallback: FallbackOptions | None = None,
         fallback_model: str | os.PathLike[str] | ModelSpec | None = None,
-        operating_point: str | OperatingPoint | None = None,
+        operating_point: Name | OperatingPoint | None = None,
         calibration: str | os.PathLike[str] | None = None,
         endpointing: EndpointingOptions | None = None,
         clock: Clock | None = None,
@@ -139,11 +140,11 @@ class TurnDetector(Observable):
         connect_timeout = check_seconds(connect_timeout, "connect_timeout", positive=True)
         if base_url is not None:
             check_url(base_url)
-        version, model = _reconcile(version, model)
+        pinned, model = _reconcile(version, model)
         self._cloud: CloudOptions | None = None
         self._selected_because = "model was given"
-        if model is None or version == "v1":
-            selection = select(version=version, base_url=base_url, api_key=api_key, api_secret=api_secret)
+        if model is None or pinned == "v1":
+            selection = select(version=pinned, base_url=base_url, api_key=api_key, api_secret=api_secret)
             self._selected_because = selection.reason
             if selection.warning:
                 logger.warning(selection.warning)
@@ -329,7 +330,7 @@ class TurnDetector(Observable):
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _check_point(
-        self, operating_point: str | OperatingPoint | None, calibration: str | os.PathLike[str] | None
+        self, operating_point: Name | OperatingPoint | None, calibration: str | os.PathLike[str] | None
     ) -> OperatingPoint | None:
         if operating_point is None and calibration is None:
             return None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 logger = logging.getLogger("eot_core")
 
-EVENTS = ("prediction", "fallback", "backchannel_opportunity")
+Event = Literal["prediction", "fallback", "backchannel_opportunity"]
+EVENTS: tuple[Event, ...] = get_args(Event)
 """What detectors and streams emit: :class:`Prediction` (answered or default), :class:`FallbackOccurred`,
 :class:`BackchannelOpportunity`."""
 
@@ -22,7 +23,7 @@ class Emitter:
     def __init__(self) -> None:
         self._listeners: dict[str, list[Listener]] = {}
 
-    def on(self, event: str, listener: Listener) -> Listener:
+    def on(self, event: Event, listener: Listener) -> Listener:
         """See :meth:`Observable.on`."""
         _check(event)
         if not callable(listener):
@@ -35,7 +36,7 @@ class Emitter:
         self._listeners.setdefault(event, []).append(listener)
         return listener
 
-    def off(self, event: str, listener: Listener) -> None:
+    def off(self, event: Event, listener: Listener) -> None:
         """See :meth:`Observable.off`."""
         _check(event)
         listeners = self._listeners.get(event, [])
@@ -56,7 +57,7 @@ class Observable:
 
     _emitter: Emitter
 
-    def on(self, event: str, listener: Listener) -> Listener:
+    def on(self, event: Event, listener: Listener) -> Listener:
         """Listen: "prediction", "fallback" or "backchannel_opportunity". Returns the listener.
 
         Raises:
@@ -65,7 +66,7 @@ class Observable:
         """
         return self._emitter.on(event, listener)
 
-    def off(self, event: str, listener: Listener) -> None:
+    def off(self, event: Event, listener: Listener) -> None:
         """Stop listening; harmless where it was not listening.
 
         Raises:
