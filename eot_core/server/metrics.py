@@ -37,7 +37,8 @@ class MetricsPage:
     eot_gateway_loop_lag_seconds              histogram                   how late the event loop is
     ========================================  =========  ===============  ========================================
 
-    All have the label ``model``. Reasons are those of :class:`GatewayCounts`: fixed words, never a client's.
+    All have the label ``model``; beside them are prometheus-client's own ``process_*`` (Linux: descriptors, memory, CPU).
+    Reasons are those of :class:`GatewayCounts`: fixed words, never a client's.
     """
 
     def __init__(self, counts: GatewayCounts, model: str, gauges: Callable[[], dict[str, float]]) -> None:
@@ -51,13 +52,14 @@ class MetricsPage:
         Raises:
             ImportError: prometheus-client is not installed.
         """
-        from prometheus_client import CollectorRegistry
+        from prometheus_client import CollectorRegistry, ProcessCollector
 
         self._counts = counts
         self._model = model
         self._gauges = gauges
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The page, and its content type.

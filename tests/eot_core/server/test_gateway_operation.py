@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import threading
 import time
@@ -61,7 +62,8 @@ async def figures(gateway: Gateway) -> dict[str, float]:
     for family in parser.text_string_to_metric_families(text):
         for sample in family.samples:
             labels = dict(sample.labels)
-            assert labels.pop("model") == "scripted"
+            assert labels.pop("model", "scripted") == "scripted"
+            assert sample.name.startswith(("eot_gateway_", "process_"))
             shown = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
             found[sample.name.removeprefix("eot_gateway_") + (f"{{{shown}}}" if shown else "")] = sample.value
     return found
@@ -140,6 +142,7 @@ async def test_what_may_happen_is_there_before_it_does() -> None:
     spec, _ = scripted()
     async with Gateway(spec, keys=KEYS) as gateway:
         found = await figures(gateway)
+        assert (await fetch(gateway, "/metrics"))[2].count("eot_gateway_sessions{model=") == 1
     for name in (
         "requests_total{outcome=answered,reason=}",
         "requests_total{outcome=failed,reason=overloaded}",
@@ -151,6 +154,20 @@ async def test_what_may_happen_is_there_before_it_does() -> None:
         "refused_total{reason=bad_signature}",
     ):
         assert found[name] == 0, name
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="prometheus-client reads /proc")
+async def test_the_process_shows_what_it_uses() -> None:
+    """Under the names that every dashboard knows."""
+    spec, _ = scripted()
+    async with Gateway(spec, keys=KEYS) as gateway:
+        before = await figures(gateway)
+        async with connected(gateway) as client:
+            await client.create()
+            after = await figures(gateway)
+    assert after["process_open_fds"] > before["process_open_fds"] > 0
+    assert after["process_resident_memory_bytes"] > 1_000_000
+    assert after["process_cpu_seconds_total"] > 0
 
 
 async def test_metrics_speak_openmetrics_too_and_show_no_secret() -> None:
