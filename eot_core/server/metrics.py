@@ -37,8 +37,8 @@ class MetricsPage:
     eot_gateway_loop_lag_seconds              histogram                   how late the event loop is
     ========================================  =========  ===============  ========================================
 
-    All have the label ``model``. Reasons are those of :class:`GatewayCounts`: fixed words, never a client's. Beside them
-    are prometheus-client's own ``process_*`` (Linux: descriptors, memory, CPU).
+    All have the label ``model``. Reasons are those of :class:`GatewayCounts`: fixed words, never a client's. Beside
+    them are prometheus-client's own ``process_*`` (Linux: descriptors, memory, CPU).
     """
 
     def __init__(self, counts: GatewayCounts, model: str, gauges: Callable[[], dict[str, float]]) -> None:
