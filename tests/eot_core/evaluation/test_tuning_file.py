@@ -13,7 +13,7 @@ from test_tuning import CUTOFF, QUICK, pauses, tuned
 from eot_core.endpointing import EndpointingOptions
 from eot_core.evaluation.sweep import Budget
 from eot_core.evaluation.tuning import Tuning
-from eot_core.evaluation.tuning_budgets import NAMED
+from eot_core.evaluation.tuning_budgets import NAMED, budget_name
 from eot_core.evaluation.tuning_file import calibration, report_lines, write_calibration
 from eot_core.evaluation.tuning_head import HeadTrial
 from eot_core.evaluation.tuning_measure import Measured
@@ -120,6 +120,58 @@ class TestText:
             assert f"{found.threshold:.3f} " in line
             assert f"{found.latency:.3f} s" in line
 
+    @pytest.mark.parametrize(
+        ("held_out", "asked"),
+        [
+            ([(0.046, 0.690), (0.094, 0.450), (0.052, 0.691)], CUTOFF),  # its own row is worse in both
+            ([(0.120, 0.400), (0.046, 0.390), (0.070, 0.500)], CUTOFF),  # another was chosen for more, and is quicker
+            ([(0.300, 0.390), (0.100, 0.300), (0.050, 0.600)], QUICK),
+            ([(0.300, 0.390), (0.100, 0.500), (0.050, 0.600)], CUTOFF),  # its own
+        ],
+    )
+    def test_what_was_asked_for_is_what_will_run(
+        self, tuning: Tuning, held_out: list[tuple[float, float]], asked: Budget
+    ) -> None:
+        points = [
+            replace(
+                point,
+                held_out=replace(point.held_out, cutoff_rate=rate, latency=latency),
+                change=Measured(rate - 0.2, latency - 0.3, None, None),
+            )
+            for point, (rate, latency) in zip(tuning.points, held_out, strict=True)
+        ]
+        changed = replace(tuning, points=points)
+        limit = "max_cutoff_rate" if asked == CUTOFF else "max_latency"
+        meant = OperatingPoint(**{limit: asked.value}, calibration=PolicyTable.from_json(content(changed)))  # type: ignore[arg-type]
+        found = meant.resolve("a-model", "en")
+        (runs,) = (p for p in points if p.held_out.latency == found.latency)
+        lines = lines_of(changed, asked)
+        own = runs.budget == asked
+        name = budget_name(asked)
+        assert lines[2].startswith(f"  {budget_name(runs.budget)} (")
+        assert f"asked for)  step   {found.threshold:.3f} " if own else f"runs for {name})  step" in lines[2]
+        assert f"{found.latency:.3f} s" in lines[2]
+        assert sum("asked for" in line or "runs for" in line for line in lines[2:6]) == 1
+        (against,) = (line for line in lines if line.startswith("  against today"))
+        assert against == (
+            f"  against today, with {'' if own else 'what runs for '}{name}: "
+            f"cutoffs {(found.cutoff_rate - 0.2) * 100:+.1f} points, latency {found.latency - 0.3:+.3f} s"
+        )
+        if asked == CUTOFF:
+            assert not any("above the budget" in line for line in lines), "what runs is not"
+
+    def test_what_runs_for_a_budget_that_is_not_there(self) -> None:
+        asked = Budget("cutoff", 0.01)
+        result = tuned(pauses(12, 5), asked, CUTOFF, Budget("cutoff", 0.3), curves=["step"])
+        found = OperatingPoint(max_cutoff_rate=0.01, calibration=PolicyTable.from_json(content(result))).resolve(
+            "a-model", "en"
+        )
+        lines = lines_of(result, asked)
+        (line,) = (line for line in lines if "runs for cutoff 1 %)" in line)
+        assert f"{found.threshold:.3f} " in line
+        assert f"{found.latency:.3f} s" in line
+        assert not any("against today" in line for line in lines)
+
     def test_what_is_missing(self) -> None:
         lines = lines_of(tuned(pauses(12, 5), QUICK, Budget("cutoff", 0.01)), QUICK)
         assert lines[-1] == "  cutoff 1 %: too little data: 60 pauses inside turns, needs 200"
@@ -155,7 +207,9 @@ class TestText:
 
         assert any("above the budget (7.0%)" in line for line in worse(CUTOFF, cutoff_rate=0.07))
         assert any("above the budget (0.800 s)" in line for line in worse(Budget("latency", 0.6), latency=0.8))
-        assert not any("above the budget" in line for line in worse(CUTOFF, cutoff_rate=0.055))
+        assert any("above the budget (5.2%)" in line for line in worse(CUTOFF, cutoff_rate=0.052))
+        for same in (0.05, 0.0504):  # as the table has it
+            assert not any("above the budget" in line for line in worse(CUTOFF, cutoff_rate=same))
 
     def test_no_ends(self) -> None:
         data = pauses()
@@ -207,6 +261,19 @@ class TestHeads:
         assert lines[1] == "  a head of your own: AUC .950"
         assert " 0.123 [" in lines[3]
         assert lines[-1] == "  with the head against without it: cutoffs -1.0 points, latency -0.200 s"
+
+    def test_the_change_is_told_for_what_it_was_measured_for(self, with_head: TunedLanguage, tuning: Tuning) -> None:
+        """Another row runs: the two that were held against each other are those that were chosen for the budget."""
+        assert with_head.head is not None
+        assert with_head.head.tuning is not None
+        (own,) = with_head.head.tuning.points
+        better = replace(own, budget=QUICK, held_out=Measured(0.0, 0.3, None, None))
+        head = replace(with_head.head, tuning=replace(tuning, points=(own, better)))
+        lines = list(report_lines(replace(with_head, head=head), CUTOFF))
+        expected = (
+            "  with the head against without it, both chosen for cutoff 5 %: cutoffs -1.0 points, latency -0.200 s"
+        )
+        assert expected in lines
 
     def test_tried_in_vain(self, with_head: TunedLanguage) -> None:
         assert with_head.head is not None
