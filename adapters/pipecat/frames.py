@@ -34,6 +34,9 @@ class TurnDecisionMetricsData(TurnMetricsData):
 
     ``is_complete``: the probability reached the threshold. ``e2e_processing_time_ms``: from the request to the answer,
     queue, network and inference. ``model``: full name of the model that was asked.
+
+    It is a ``TurnMetricsData`` for ``isinstance``. Pipecat's ``MetricsLogObserver(include_metrics=...)`` compares exact
+    types: name this class there.
     """
 
     threshold: float

@@ -259,8 +259,9 @@ class TurnDetectorProcessor(UserTurnProcessor):
         else:
             why = (
                 "nobody adopted its strategy. Either LLMUserAggregatorParams has user_turn_strategies, which always "
-                "win: leave them out, or put TurnDetectorUserTurnStopStrategy into them; or there is no user "
-                "aggregator in the pipeline: pass emit_turn_frames=True"
+                "win (filter_incomplete_user_turns sets them too): leave them out, or put "
+                "TurnDetectorUserTurnStopStrategy into them; or there is no user aggregator in the pipeline: pass "
+                "emit_turn_frames=True"
             )
         logger.warning(f"{self}: the user speaks, but {self.detector.model} does not decide when the turn ends: {why}")
 
