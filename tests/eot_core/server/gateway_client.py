@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +33,18 @@ class ScriptedModel:
             return 0.0  # the warm-up
         self.asked.append(pcm)
         return self.answer(pcm)
+
+
+class Gate:
+    """An answer that waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.entered, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, pcm: PcmArray) -> float:
+        self.entered.set()
+        assert self.open.wait(20)
+        return 0.5
 
 
 def scripted(answer: Callable[[PcmArray], float] | float = 0.75, **fields: Any) -> tuple[ModelSpec, ScriptedModel]:

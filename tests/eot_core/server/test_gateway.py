@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,6 @@ from eot_core.models.v1_mini import v1_mini_spec
 from eot_core.protocol import EotPrediction
 from eot_core.protocol.auth import Credentials, connection_headers, mint_token
 from eot_core.server import Gateway, GatewayLimits
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    spec, _ = scripted()
-    async with Gateway(spec, keys=KEYS) as gateway:
-        yield gateway
 
 
 async def status_of(url: str, **options: Any) -> int:
