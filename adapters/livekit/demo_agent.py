@@ -7,6 +7,8 @@ Run by ``python -m livekit.agents console`` in a process of its own; what it sho
 - ``EOT_TRANSCRIPT``: a UTF-8 file with what is said, a line for each stretch of speech; may be unset.
 - ``EOT_REPORT_PREDICTIONS``: when set, a line is written for each prediction: this word, then a JSON object with the
   probability, the model that answered, and where it runs. LiveKit's console tells only the first of these.
+- ``EOT_PARENT``: process id of who started this process, which ends with it. LiveKit's console would stay for good when
+  the other side of its connection is gone. Nobody is watched when unset.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ from livekit.agents import Agent, AgentServer, AgentSession, JobContext, TurnHan
 from adapters.livekit import VAD, TurnDetector
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from eot_core import Prediction
+from eot_core.cli.replay_child import end_with
 from eot_core.models.base import ModelError
 
+if _PARENT := os.environ.get("EOT_PARENT"):
+    end_with(int(_PARENT))
 _LANGUAGE = os.environ.get("EOT_LANGUAGE") or "en"
 _TRANSCRIPT = os.environ.get("EOT_TRANSCRIPT")
 try:

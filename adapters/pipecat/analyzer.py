@@ -16,6 +16,7 @@ from eot_core import DetectorStream, Endpointer, EndpointingOptions, Prediction,
 from eot_core.clock import Clock, LoopClock
 from eot_core.options import check_seconds
 
+from ..pause import Pause
 from .frames import TurnDecisionMetricsData
 from .judgement import Judge, describe
 from .logs import forward_core_log
@@ -79,7 +80,7 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
         self._stream: DetectorStream | None = None
         self._speech_triggered = False
         self._speaking = False
-        self._prediction: asyncio.Future[Prediction] | None = None
+        self._pause: Pause | None = None
         self._metrics: MetricsData | None = None
         self._complete = False
 
@@ -100,7 +101,7 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
         Returns:
             COMPLETE once, when the turn is over; the strategy then asks :meth:`analyze_end_of_turn` for the metrics.
         """
-        stream, clock = self._open()
+        stream, _ = self._open()
         if is_speech and not self._speaking:
             self._speaking = self._speech_triggered = True
             stream.cancel()
@@ -109,10 +110,9 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
         if is_speech:
             return EndOfTurnState.INCOMPLETE
         self._speaking = False
-        decision = self._decision(stream, clock)
-        if decision is None or clock.now() < decision.commit_at:
+        if self._pause is None or not self._pause.due:
             return EndOfTurnState.INCOMPLETE
-        self._endpointer.turn_ended()
+        self._end_pause()
         self._complete = True
         self._speech_triggered = False
         return EndOfTurnState.COMPLETE
@@ -129,9 +129,18 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
             return EndOfTurnState.COMPLETE, metrics
         stream, clock = self._open()
         self._speaking = False
-        self._prediction = stream.predict(silence=self._vad_stop_secs)
-        self._metrics = None
-        self._endpointer.speech_ended(clock.now() - self._vad_stop_secs)
+        self._forget_pause()
+        self._pause = pause = Pause(
+            stream,
+            self._endpointer,
+            ended_at=clock.now() - self._vad_stop_secs,
+            clock=clock,
+            decide=lambda prediction, at: self._judge.decide(stream, prediction, at=at, language=self._language),
+            on_due=lambda: None,  # the next audio brings the news
+            on_change=_log,
+        )
+        asked = stream.predict(silence=self._vad_stop_secs)
+        asked.add_done_callback(lambda done: self._answered(pause, done))
         return EndOfTurnState.INCOMPLETE, None
 
     def clear(self) -> None:
@@ -155,17 +164,27 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
             self._stream = self._detector.stream()
         return self._stream, self._clock
 
-    def _decision(self, stream: DetectorStream, clock: Clock) -> TurnDecision | None:
-        if self._prediction is not None and self._prediction.done():
-            prediction, self._prediction = self._prediction.result(), None
-            decision = self._judge.decide(stream, prediction, at=clock.now(), language=self._language)
-            if decision is not None:
-                self._metrics = TurnDecisionMetricsData.of(type(self).__name__, prediction, decision)
-                logger.debug(f"{type(self).__name__}: {describe(decision)}")
-        return self._endpointer.decision
+    def _answered(self, pause: Pause, asked: asyncio.Future[Prediction]) -> None:
+        if asked.cancelled() or pause is not self._pause:
+            return
+        prediction = asked.result()
+        decision = pause.scored(prediction)
+        if decision is not None:
+            self._metrics = TurnDecisionMetricsData.of(type(self).__name__, prediction, decision)
+            _log(decision)
+            pause.follow()
+
+    def _end_pause(self) -> None:
+        self._endpointer.turn_ended()
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.cancel()
 
     def _forget_pause(self) -> None:
-        self._endpointer.speech_resumed()
-        self._prediction = None
+        self._end_pause()
         self._metrics = None
         self._complete = False
+
+
+def _log(decision: TurnDecision) -> None:
+    logger.debug(f"{TurnDetectorAnalyzer.__name__}: {describe(decision)}")

@@ -54,6 +54,24 @@ async def test_the_turn_ends_after_the_delay(probability: float, delay: float) -
         assert data.is_complete is (probability > 0.5)
 
 
+async def test_a_pause_is_scored_again_where_the_delays_say_so() -> None:
+    clock = ManualClock()
+    script = Script(0.1)  # 2.28 s, by the first score alone
+    options = EndpointingOptions(0.3, 2.5, exponent=1.0, rescore_every=0.4)
+    analyzer = TurnDetectorAnalyzer(detector=detector(script, clock, endpointing=options), clock=clock)
+    async with call_with(analyzer, clock) as call:
+        await call.utter_without_prediction()
+        await call.send(final(finalized=True))
+        await hear_answer(call, script)
+        script.probability = 0.95
+        for count in (2, 3):  # 0.4 and 0.8 s after the end of speech
+            assert call.turns == []
+            await call.advance(0.4)
+            await hear_answer(call, script, count)
+        await call.until(lambda: call.turns)
+        assert len(call.sink.of(MetricsFrame)) == 1
+
+
 async def test_turn_after_turn() -> None:
     clock = ManualClock()
     script = Script()
