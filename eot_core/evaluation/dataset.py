@@ -6,10 +6,10 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from . import arrow_files
 from .calls import call_items, is_call
 from .items import Item, ItemError, Problem, parse_item
 
@@ -92,6 +92,9 @@ def _rows(path: Path) -> Rows:
         return
     files = row_files(path)
     if not files:
+        if scores := [file for file in _below(path, ".parquet") if _holds_scores(file)]:
+            names = ", ".join(str(file.relative_to(path)) for file in scores)
+            raise DatasetError(f"{path}: holds scores alone: name one of {names}")
         raise DatasetError(
             f"{path}: holds no dataset: expected {' or '.join(_ROW_FILES)}, *.parquet, or what "
             "datasets.Dataset.save_to_disk writes"
@@ -106,6 +109,8 @@ def _rows(path: Path) -> Rows:
 def row_files(path: Path) -> list[tuple[Path, str | None]]:
     """Files of rows in a folder, and the split that a name says; hidden ones are passed over. Empty: it is no dataset.
 
+    Scores of eot-bench or of ``eot bench --predictions`` (``MODEL.predictions.parquet``) are no rows.
+
     A JSONL file of any other name than those of a dataset is one where its first line names audio: beside recordings
     lies what recorders, caches and decision logs write.
 
@@ -118,7 +123,7 @@ def row_files(path: Path) -> list[tuple[Path, str | None]]:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         arrow = [file for file in _below(path, ".arrow") if not file.name.startswith("cache-")]
         return [(file, file.parent.name if file.parent != path else None) for file in arrow]
-    if parquet := _below(path, ".parquet"):
+    if parquet := [file for file in _below(path, ".parquet") if not _holds_scores(file)]:
         return [(file, _split_of(file)) for file in parquet]
     jsonl = [file for file in sorted(path.glob("*.jsonl")) if not file.name.startswith(".") and _names_audio(file)]
     if len(jsonl) > 1:
@@ -129,6 +134,11 @@ def row_files(path: Path) -> list[tuple[Path, str | None]]:
 def _below(path: Path, suffix: str) -> list[Path]:
     found = (file for file in path.rglob(f"*{suffix}") if file.is_file())
     return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(path).parts))
+
+
+def _holds_scores(file: Path) -> bool:
+    """By its name; see :mod:`eot_core.evaluation.predictions`."""
+    return file.name == "predictions.parquet" or file.name.endswith(".predictions.parquet")
 
 
 def _names_audio(file: Path) -> bool:
@@ -210,38 +220,16 @@ def pyarrow(what: str) -> Any:
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    parquet = pyarrow("parquet")
+    pyarrow("parquet")
     try:
-        file = parquet.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            number = 0
-            for batch in file.iter_batches(batch_size=16, row_groups=[group]):  # audio lies inside: a few at a time
-                for row in batch.to_pylist():
-                    audio = row.get("audio")
-                    if isinstance(audio, dict) and isinstance(audio.get("bytes"), bytes):
-                        row["audio"] = {**audio, "bytes": partial(_audio_in, path, group, number)}
-                    number += 1
-                    yield row
+        yield from arrow_files.parquet_rows(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
         raise DatasetError(f"{path}: is no parquet file that can be read: {error}") from error
 
 
-def _audio_in(path: Path, group: int, row: int) -> bytes:
-    encoded: bytes = _audio_of(path, group)[row]["bytes"].as_py()
-    return encoded
-
-
-@lru_cache(maxsize=1)
-def _audio_of(path: Path, group: int) -> Any:
-    """The column of one row group (100 recordings in datasets that Hugging Face wrote): rows are asked for in order."""
-    return pyarrow("parquet").ParquetFile(path).read_row_group(group, columns=["audio"]).column("audio")
-
-
 def _arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
-    ipc = pyarrow("ipc")
+    pyarrow("ipc")
     try:
-        with path.open("rb") as source, ipc.open_stream(source) as reader:
-            for batch in reader:
-                yield from batch.to_pylist()
+        yield from arrow_files.arrow_rows(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: is no Arrow file that can be read: {error}") from error
