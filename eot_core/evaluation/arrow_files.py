@@ -97,10 +97,9 @@ def _batches(path: Path) -> list[Any]:
     """Of one file; they take no memory until they are looked at."""
     pa, ipc = _pyarrow("lib"), _pyarrow("ipc")
     batches: list[Any] = []
-    with pa.memory_map(str(path)) as source, ipc.open_stream(source) as reader:
-        # The error is that of a file that is cut short, which whoever listed its rows was told.
-        with contextlib.suppress(OSError, ValueError):
-            batches.extend(reader)
+    cut_short = contextlib.suppress(OSError, ValueError)  # which whoever listed its rows was told
+    with pa.memory_map(str(path)) as source, ipc.open_stream(source) as reader, cut_short:
+        batches.extend(reader)
     return batches
 
 
