@@ -19,7 +19,8 @@ class LocalGatewayError(Exception):
 
 
 class LocalGateway:
-    """``eot serve`` on a free port of the loopback interface, with a key that nobody else knows."""
+    """``eot serve`` on a free port of the loopback interface, with a key that nobody else knows. It ends with this
+    process."""
 
     def __init__(self, model: str | None = None) -> None:
         """
@@ -65,7 +66,7 @@ class LocalGateway:
             LocalGatewayError: it did not become ready.
         """
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "eot_core.cli", "serve", "--port", "0"),
+            *(sys.executable, "-m", "eot_core.cli.replay_child", str(os.getpid()), "serve", "--port", "0"),
             *(() if self._model is None else ("--model", self._model)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

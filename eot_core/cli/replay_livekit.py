@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,7 @@ def _missing(module: str) -> bool:
 def _environment(model: str, language: str | None, transcript: str | Path | None) -> dict[str, str]:
     return {
         "EOT_MODEL": model,
+        "EOT_PARENT": str(os.getpid()),
         "EOT_REPORT_PREDICTIONS": _REPORT,
         "EOT_LANGUAGE": language or "en",
         "EOT_TRANSCRIPT": "" if transcript is None else str(Path(transcript).resolve()),
