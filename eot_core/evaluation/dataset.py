@@ -141,13 +141,27 @@ def _holds_scores(file: Path) -> bool:
     return file.name == "predictions.parquet" or file.name.endswith(".predictions.parquet")
 
 
+def _first_row(file: Path) -> dict[str, Any] | ItemError:
+    with file.open("rb") as lines:
+        return _json_row(next((line for line in lines if line.strip()), b"").removeprefix(codecs.BOM_UTF8))
+
+
+def _is_one_document(file: Path) -> bool:
+    """Such as a list of rows, or a report: not a row in each line, which would be told of each line."""
+    if not isinstance(_first_row(file), ItemError):
+        return False
+    try:
+        json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _names_audio(file: Path) -> bool:
     try:
-        with file.open("rb") as lines:
-            first = next((line for line in lines if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+        row = _first_row(file)
     except OSError:
         return False
-    row = _json_row(first)
     return not isinstance(row, ItemError) and "schema" not in row and ("audio" in row or "file_name" in row)
 
 
@@ -183,6 +197,8 @@ def _file(path: Path, split: str | None) -> Rows:
 
 def _json_rows(path: Path, split: str | None) -> Rows:
     try:
+        if _is_one_document(path):
+            raise DatasetError(f"{path}: is one JSON document, where each line must be a row (JSONL)")
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if number == 1:

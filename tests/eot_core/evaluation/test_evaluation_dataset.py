@@ -77,6 +77,16 @@ class TestJsonl:
         with pytest.raises(DatasetError, match=r"holds no dataset: expected turns.jsonl or metadata.jsonl"):
             read(tmp_path)
 
+    @pytest.mark.parametrize(("content", "indent"), [([{"id": "a"}], None), ([{"id": "a"}], 1), ({"schema": "x"}, 1)])
+    def test_one_json_document(self, tmp_path: Path, content: Any, indent: int | None) -> None:
+        """A report of ``eot bench``, or rows as ``json.dump`` writes them: said once, and not of each line."""
+        path = tmp_path / "data.json"
+        path.write_text(json.dumps(content, indent=indent))
+        problems = Problems()
+        with pytest.raises(DatasetError, match=r"data\.json: is one JSON document, where each line must be a row"):
+            read_dataset(path, on_problem=problems)
+        assert problems == []
+
     def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
         (tmp_path / "r.jsonl").write_bytes(b"\xff\xfe\x00")
         problems = Problems()
