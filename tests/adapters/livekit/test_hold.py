@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from livekit import rtc
+from livekit.agents import LanguageCode
 
 from adapters.livekit import TurnDetector, TurnDetectorStream
 from adapters.livekit.heard import SILENCE_AT_PREDICTION
 from eot_core import DetectorStream, EndpointingOptions, ModelSpec, OperatingPoint, Thresholds
 from eot_core.clock import ManualClock
+from eot_core.policy_table import MeasuredPolicy, ModelPolicies, PolicyTable
 from eot_core.session import DetectorSession
 from eot_core.settings import SessionOptions
 from eot_core.transports.base import Answer, Calibration, InferenceRequest, Transport, TransportSink
@@ -199,3 +201,45 @@ async def test_options_of_the_detector() -> None:
         TurnDetector(operating_point="fast")
     with pytest.raises(TypeError, match="endpointing must be EndpointingOptions"):
         TurnDetector(endpointing={"min_delay": 0.3})  # type: ignore[arg-type]
+
+
+def late_german() -> OperatingPoint:
+    """0.3 s in English, a second in German."""
+    languages = {
+        key: (MeasuredPolicy(0.5, EndpointingOptions(delay, 2.0), cutoff_rate=0.1, latency=0.5),)
+        for key, delay in (("en", 0.3), ("de", 1.0))
+    }
+    table = PolicyTable({"smart-turn-v3.2": ModelPolicies(languages=languages, provenance="made up")})
+    return OperatingPoint("balanced", calibration=table)
+
+
+async def test_a_language_that_is_named_when_the_answer_was_given_has_livekit_wait() -> None:
+    rig = Rig(0.9, operating_point=late_german())
+    assert rig.ended_after(rig.stream.predict()) == pytest.approx(0.3, abs=0.002)
+    assert await rig.stream.supports_language(LanguageCode("en")) is True
+    called_off, asked = (asyncio.create_task(rig.stream.supports_language(LanguageCode("de"))) for _ in range(2))
+    await asyncio.sleep(0)
+    called_off.cancel()  # another transcript: LiveKit asks anew
+    rig.clock.advance(0.65)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not asked.done()
+    rig.clock.advance(0.1)
+    assert await asked is True
+    assert await rig.stream.unlikely_threshold(LanguageCode("de")) <= 0.9
+    assert await rig.stream.supports_language(LanguageCode("de")) is True
+    await rig.stream.aclose()
+
+
+@pytest.mark.parametrize("call", ["cancel_inference", "flush", "predict", "end_input", "aclose"])
+async def test_what_ends_the_pause_ends_that_wait_too(call: str) -> None:
+    rig = Rig(0.9, operating_point=late_german())
+    rig.ended_after(rig.stream.predict())
+    asked = asyncio.create_task(rig.stream.supports_language(LanguageCode("de")))
+    await asyncio.sleep(0)
+    assert not asked.done()
+    ended = getattr(rig.stream, call)()
+    if call == "aclose":
+        await ended
+    assert await asked is True
+    await rig.stream.aclose()
