@@ -17,7 +17,7 @@ class Admission:
     def __init__(self, max_wait: float, workers: int) -> None:
         """
         Args:
-            max_wait: seconds that a request may have to wait for a thread, as far as can be told.
+            max_wait: seconds that a request may have to wait for its answer, as far as can be told.
             workers: threads that serve them.
         """
         self._max_wait = max_wait
@@ -37,13 +37,20 @@ class Admission:
 
     @property
     def expected_wait(self) -> float:
-        """Seconds that the next request would wait."""
-        mean = self._expected if self._mean is None else self._mean
-        return mean * self._inside / self._workers
+        """Seconds that the next request would wait for a thread."""
+        return self._work * self._inside / self._workers
+
+    @property
+    def _work(self) -> float:
+        return self._expected if self._mean is None else self._mean
 
     def enter(self) -> bool:
-        """A request came. False: it would wait too long, and was not let in."""
-        if self.expected_wait > self._max_wait:
+        """A request came. False: its answer would be late, and it was not let in.
+
+        To the client of an answer that is late the gateway has failed; one that is refused has its local model answer.
+        """
+        answer = self._work * max(1.0, (self._inside + 1) / self._workers)
+        if self._inside and answer > self._max_wait:  # alone it always is, or nobody would notice that it got better
             return False
         self._inside += 1
         return True

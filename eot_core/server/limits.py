@@ -27,9 +27,9 @@ class GatewayLimits:
     """For one prediction, its wait for a free thread included. LiveKit waits as long, and a later answer is of no use
     to anybody."""
     max_wait: float = 0.4
-    """For a free thread, as far as can be told when a request comes; one that would wait longer is refused at once
-    ("overloaded", 503), while its client has the time to ask a local model. Only where the model runs in this
-    process."""
+    """For an answer, as far as can be told when a request comes: until a thread is free, and the model's work. One that
+    would wait longer is refused at once ("overloaded", 503), while its client has the time to ask a local model. Only
+    where the model runs in this process."""
     send_timeout: float = 5.0
     """For one message to leave; then the connection is cut."""
     close_timeout: float = 2.0
