@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from far_end import Connection, created
 from leftovers import Left
 
 from eot_core.clock import Clock, LoopClock
@@ -89,6 +90,23 @@ async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.002)
+
+
+async def behave(connection: Connection) -> None:
+    await connection.accept()
+    await connection.serve()
+
+
+async def open_session(connection: Connection) -> None:
+    """Up to and with ``session_created``."""
+    await connection.accept()
+    await connection.until("session_create")
+    await connection.send(created())
+
+
+def audio_of(connection: Connection) -> np.ndarray:
+    pieces = [m.input_audio.audio for m in connection.received if m.WhichOneof("message") == "input_audio"]
+    return np.frombuffer(b"".join(pieces), dtype="<i2")
 
 
 @dataclass(frozen=True)
