@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
 from far_end import BINARY, TEXT, Connection, FarEnd, closed, created, error, frame, prediction
-from websocket_rig import SECRET, Left, eventually, open_session, opened, request, tone
-
-Script = Callable[[Connection], Awaitable[None]]
+from websocket_rig import SECRET, Left, Script, close_late, eventually, open_session, opened, request, say_late, tone
 
 
 def http(status: int) -> Script:
@@ -28,31 +25,12 @@ def close_early(code: int) -> Script:
     return script
 
 
-def close_late(code: int) -> Script:
-    async def script(connection: Connection) -> None:
-        await open_session(connection)
-        await connection.until("input_audio")
-        await connection.close(code)
-
-    return script
-
-
 def say_early(*messages: object) -> Script:
     """Instead of ``session_created``."""
 
     async def script(connection: Connection) -> None:
         await connection.accept()
         await connection.until("session_create")
-        for message in messages:
-            await connection.send(message)  # type: ignore[arg-type]
-        await connection.serve()
-
-    return script
-
-
-def say_late(*messages: object) -> Script:
-    async def script(connection: Connection) -> None:
-        await open_session(connection)
         for message in messages:
             await connection.send(message)  # type: ignore[arg-type]
         await connection.serve()

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 from far_end import CLOSE, Connection, FarEnd, frame
-from websocket_rig import SECRET, Left, Sink, eventually, make, make_authority, opened, request, tone
+from websocket_rig import (
+    SECRET,
+    Left,
+    Sink,
+    close_late,
+    eventually,
+    make,
+    make_authority,
+    opened,
+    request,
+    say_late,
+    tone,
+)
 
 from eot_core.clock import ManualClock
 

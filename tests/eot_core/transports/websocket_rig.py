@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,9 @@ from eot_core.transports.websocket import WebSocketTransport
 __all__ = ["Left"]
 
 KEY, SECRET = "APIwebsocket", "a-secret-that-is-long-enough-for-hs256"
+
+
+Script = Callable[[Connection], Awaitable[None]]
 
 
 @dataclass
@@ -102,6 +105,25 @@ async def open_session(connection: Connection) -> None:
     await connection.accept()
     await connection.until("session_create")
     await connection.send(created())
+
+
+def close_late(code: int) -> Script:
+    async def script(connection: Connection) -> None:
+        await open_session(connection)
+        await connection.until("input_audio")
+        await connection.close(code)
+
+    return script
+
+
+def say_late(*messages: object) -> Script:
+    async def script(connection: Connection) -> None:
+        await open_session(connection)
+        for message in messages:
+            await connection.send(message)  # type: ignore[arg-type]
+        await connection.serve()
+
+    return script
 
 
 def audio_of(connection: Connection) -> np.ndarray:
