@@ -27,7 +27,6 @@ __all__ = ["Left"]
 
 KEY, SECRET = "APIwebsocket", "a-secret-that-is-long-enough-for-hs256"
 
-
 Script = Callable[[Connection], Awaitable[None]]
 
 
