@@ -205,3 +205,10 @@ class Driver:
         self.now = until
         for request_id, at in self.asked.items():
             assert request_id in self.resolved or self.now < at + self.timeout, "resolved after its deadline"
+
+
+def connected(**options: object) -> Driver:
+    d = Driver(cloud=True, **options)  # type: ignore[arg-type]
+    d.ready()
+    d.audio(1.0)
+    return d
