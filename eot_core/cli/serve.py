@@ -155,15 +155,13 @@ def _allow_descriptors(needed: int) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < needed:
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < needed:
         logger.warning(
-            "this process may have %d descriptors and needs up to %d: allow it more (ulimit -n), or fewer sessions "
+            "this process may have %d descriptors and needs up to %d: allow it more (ulimit -Hn), or fewer sessions "
             "(--max-sessions)",
-            allowed,
+            hard,
             needed,
         )
 
