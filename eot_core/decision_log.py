@@ -25,6 +25,7 @@ owner only.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -69,6 +70,8 @@ class DecisionLog:
         self._audio_bytes: int | None = None
         self._lock = threading.Lock()
         self._complained: set[str] = set()
+        self._torn = False
+        """The last line that was written lacks its end."""
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a line."""
@@ -78,7 +81,7 @@ class DecisionLog:
             # write to a file opened for appending: lines of threads and processes do not mix.
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOEXEC, 0o600)
             try:
-                os.write(descriptor, line)
+                self._append(descriptor, line)
                 full = os.fstat(descriptor).st_size >= self._max_bytes
             finally:
                 os.close(descriptor)
@@ -86,6 +89,13 @@ class DecisionLog:
                 self._rotate()
         except (OSError, ValueError, TypeError) as error:
             self._complain(f"{PATH}: cannot write {self.path}: {error}")
+
+    def _append(self, descriptor: int, line: bytes) -> None:
+        if self._torn and os.fstat(descriptor).st_size:
+            line = b"\n" + line
+        self._torn = os.write(descriptor, line) < len(line)
+        if self._torn:  # the disk became full in the middle of it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def keep_audio(self, request_id: str, pcm: PcmArray) -> str | None:
         """Keep what a request was about: int16 mono at 16 kHz, shape (n,).

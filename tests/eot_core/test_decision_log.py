@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -229,6 +230,25 @@ class TestFailure:
         await rig.stream.aclose()
         warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
         assert sorted(w.split(":")[0] for w in warnings) == ["EOT_DECISION_LOG", "EOT_DECISION_LOG_AUDIO"]
+
+    def test_a_disk_that_becomes_full_in_the_middle_of_a_line(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Half a line is written without an error; the first one after it, when there is room again, is whole."""
+        log = DecisionLog(str(tmp_path / "log"))
+        log.write({"n": 0})
+        _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "log").stat().st_size + 20, hard))
+        try:
+            log.write({"n": 1})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "cannot write" in caplog.text
+        log.write({"n": 2})
+        log.write({"n": 3})
+        lines = (tmp_path / "log").read_text().splitlines()
+        assert [json.loads(line)["n"] for line in (lines[0], *lines[2:])] == [0, 2, 3]
+        assert len(lines[1]) == 20
 
     def test_what_is_no_json(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         DecisionLog(str(tmp_path / "log")).write({"x": float("nan"), "y": object()})
