@@ -155,9 +155,13 @@ def _allow_descriptors(needed: int) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    if hard == resource.RLIM_INFINITY:  # macOS says so, and takes no such limit
+        if soft != resource.RLIM_INFINITY and soft < needed:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        return
+    if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    if hard < needed:
         logger.warning(
             "this process may have %d descriptors and needs up to %d: allow it more (ulimit -Hn), or fewer sessions "
             "(--max-sessions)",
