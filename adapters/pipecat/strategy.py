@@ -159,8 +159,9 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         await super().setup(setup)
         if self.active:
             logger.warning(
-                f"{self}: a second user aggregator takes this strategy on, and all audio is heard twice: put one "
-                "aggregator before the branches of a ParallelPipeline, or give each a strategy of its own"
+                f"{self}: a second user aggregator takes this strategy on: all audio is heard twice, and the turn ends "
+                "in both when its words have come to one. Put one aggregator before the branches of a "
+                "ParallelPipeline, or give each user_turn_strategies with a strategy of its own"
             )
         await self._close()
         self._was_set_up = True
