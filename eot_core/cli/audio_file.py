@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,9 @@ class AudioFileError(Exception):
     """A recording cannot be read. The message names the file and says what to do."""
 
 
-def read_audio(path: str | Path, *, channel: int | None = None) -> tuple[Pcm, int]:
+def read_audio(
+    path: str | Path, *, channel: int | None = None, on_mixed: Callable[[int], None] | None = None
+) -> tuple[Pcm, int]:
     """Read a recording.
 
     Args:
@@ -29,6 +32,7 @@ def read_audio(path: str | Path, *, channel: int | None = None) -> tuple[Pcm, in
             of WAV need ``soundfile`` (extra ``cli``).
         channel: which channel to take, from 0; None mixes all of them down to their mean. In a recorded call the caller
             often has a channel of their own.
+        on_mixed: called with the number of channels where several are mixed down.
 
     Returns:
         int16 mono samples of shape (n,), n > 0, and their rate in Hz.
@@ -53,7 +57,10 @@ def read_audio(path: str | Path, *, channel: int | None = None) -> tuple[Pcm, in
         )
     if samples.size == 0:
         raise AudioFileError(f"{path}: holds no audio")
-    return _one_channel(path, samples, channel), rate
+    pcm = _one_channel(path, samples, channel)
+    if on_mixed is not None and channel is None and samples.shape[1] > 1:
+        on_mixed(samples.shape[1])
+    return pcm, rate
 
 
 class _NotPcmWav(Exception):

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from .audio_file import AudioFileError, read_audio
+from ..cloud import CLOUD_MODEL
+from .audio_file import AudioFileError, Pcm, read_audio
 from .detector_arguments import add_arguments, detector_options
 from .local_gateway import LocalGateway, LocalGatewayError
 from .rows import PauseRow, Row, TurnRow
@@ -24,6 +25,8 @@ EXIT_NO_TURN = 1
 EXIT_FAILED = 2
 
 OnRow = Callable[[Row], None]
+Recording = tuple[Pcm, int]
+"""int16 mono samples of shape (n,), and their rate in Hz."""
 
 
 class ReplayFailed(Exception):
@@ -43,10 +46,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--framework",
         choices=FRAMEWORKS,
-        default="core",
         help="core: as fast as the machine can; livekit: in real time, through an AgentSession; pipecat: through a "
-        "pipeline; both: side by side, with the same model (default: core)",
+        "pipeline; both: side by side, with the same model (default: core; livekit where only its own model is "
+        "installed, or is named)",
     )
+    parser.add_argument("--channel", type=int, metavar="N", help="channel of the recording, from 0 (default: mix down)")
     parser.add_argument("--model", help="full name of the model, or path of an ONNX file (default: the framework's)")
     add_arguments(parser)
     parser.add_argument(
@@ -74,19 +78,27 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
 
 
 async def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
-    if args.cloud and args.framework == "core":
+    framework = _framework(args, err)
+    if args.cloud and framework == "core":
         raise ReplayFailed("--cloud needs --framework livekit, pipecat or both: the core's replay has no real time")
+    if args.cloud and args.model is not None:
+        raise ReplayFailed(f"--cloud plays through {CLOUD_MODEL} until it is gone: leave out --model")
     _options(args)
-    names = ("livekit", "pipecat") if args.framework == "both" else (args.framework,)
-    if len(names) > 1 and args.model is None and not args.cloud:
-        args.model = _default_model()  # the same on both
+    names = ("livekit", "pipecat") if framework == "both" else (framework,)
+    if "livekit" in names and (args.calibration is not None or args.operating_point is not None):
+        raise ReplayFailed("--calibration and --operating-point need --framework core or pipecat")
+    if len(names) > 1:
+        if args.model is None and not args.cloud:
+            args.model = _default_model()  # the same on both
+        _check_both(args)  # before one of them takes its time
+    recording = await asyncio.to_thread(_recording, args, err)
     tables: dict[str, list[Row]] = {}
     for name in names:
         rows = tables[name] = []
         if not args.json and len(names) > 1:
             print(f"{name}:", file=out)
         show = JsonPrinter(out, framework=name if len(names) > 1 else None) if args.json else TablePrinter(out)
-        await _play(name, args, rows, show, out, err)
+        await _play(name, args, recording, rows, show, out, err)
         if not args.json:
             print(f"\n{_summary(rows)}\n", file=out)
     if len(names) > 1 and not args.json:
@@ -94,7 +106,92 @@ async def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     return EXIT_OK if all(any(isinstance(row, TurnRow) for row in rows) for rows in tables.values()) else EXIT_NO_TURN
 
 
-async def _play(name: str, args: argparse.Namespace, rows: list[Row], show: OnRow, out: TextIO, err: TextIO) -> None:
+def _framework(args: argparse.Namespace, err: TextIO) -> str:
+    """The one that was named; else the core, unless LiveKit is all that can run. What is not the default is said."""
+    from ..models import v1_mini
+
+    if args.framework is not None:
+        return str(args.framework)
+    if args.model in (v1_mini.NAME, "v1-mini"):
+        print(f"eot replay: --framework livekit, which {args.model} runs on only", file=err)
+        return "livekit"
+    asks_for_more = any((args.model, args.calibration, args.operating_point, args.cloud))
+    if not asks_for_more and _only_livekit():
+        print(
+            f"eot replay: --framework livekit, with {v1_mini.NAME}: no other local model is installed "
+            "(pip install 'eot-adapters[open]')",
+            file=err,
+        )
+        return "livekit"
+    return "core"
+
+
+def _only_livekit() -> bool:
+    """Whether LiveKit's model is installed and no other is. One whose weights are damaged is: the core says so."""
+    from ..models.base import ModelError, ModelNotInstalledError
+    from ..models.registry import default_model
+    from .replay_livekit import can_run
+
+    try:
+        default_model().check()
+    except ModelNotInstalledError:
+        return can_run()
+    except ModelError:
+        return False
+    return False
+
+
+def _check_both(args: argparse.Namespace) -> None:
+    """That both can run.
+
+    Raises:
+        ReplayFailed: one of the frameworks, or the model that is to run on both, is not there or may not run.
+    """
+    from ..models.base import ModelError
+    from ..models.registry import resolve_model
+    from .replay_livekit import ReplayError, agent_file
+
+    try:
+        agent_file()
+        _check_pipecat()
+        if args.model is not None:
+            resolve_model(args.model).check()
+    except (ReplayError, ModelError, ValueError) as error:
+        raise _refused(error) from error
+
+
+def _check_pipecat() -> None:
+    if importlib.util.find_spec("pipecat") is None:
+        raise ReplayFailed("Pipecat is not installed: pip install 'eot-adapters[pipecat]'")
+
+
+def _recording(args: argparse.Namespace, err: TextIO) -> Recording:
+    from ..data import demo_recording
+
+    def mixed(channels: int) -> None:
+        print(
+            f"eot replay: {args.audio}: {channels} channels are mixed into one: --channel N, from 0, takes one",
+            file=err,
+        )
+
+    return read_audio(args.audio or demo_recording(), channel=args.channel, on_mixed=mixed)
+
+
+def _refused(error: Exception) -> ReplayFailed:
+    from ..models.base import ModelLicenseError
+
+    return ReplayFailed(f"{error}. Add --framework livekit" if isinstance(error, ModelLicenseError) else error)
+
+
+async def _play(
+    name: str,
+    args: argparse.Namespace,
+    recording: Recording,
+    rows: list[Row],
+    show: OnRow,
+    out: TextIO,
+    err: TextIO,
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(LocalGateway()) if args.cloud else None
 
@@ -105,7 +202,7 @@ async def _play(name: str, args: argparse.Namespace, rows: list[Row], show: OnRo
                 gateway.kill()
                 print(f"{'':9}(the gateway was killed)", file=err if args.json else out, flush=True)
 
-        await _REPLAYS[name](args, gateway, on_row, err)
+        await _REPLAYS[name](args, recording, gateway, on_row, err)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -128,15 +225,16 @@ def _summary(rows: list[Row]) -> str:
     return f"{turns} turn{'s' * (turns != 1)} ended, {pauses} pause{'s' * (pauses != 1)} listened through"
 
 
-async def _core(args: argparse.Namespace, gateway: LocalGateway | None, on_row: OnRow, err: TextIO) -> None:
+async def _core(
+    args: argparse.Namespace, recording: Recording, gateway: LocalGateway | None, on_row: OnRow, err: TextIO
+) -> None:
     from ..clock import ManualClock
-    from ..data import demo_recording
     from ..detector import TurnDetector
     from ..models.base import ModelError
     from .replay_core import replay_core
 
+    pcm, rate = recording
     try:
-        pcm, rate = read_audio(args.audio or demo_recording())
         if rate > 48_000:
             import soxr
 
@@ -145,17 +243,21 @@ async def _core(args: argparse.Namespace, gateway: LocalGateway | None, on_row: 
         detector.warm_up()
         await replay_core(pcm, rate, detector=detector, language=args.language or "en", on_row=on_row)
     except (ModelError, ValueError) as error:
-        raise ReplayFailed(error) from error
+        raise _refused(error) from error
 
 
-async def _livekit(args: argparse.Namespace, gateway: LocalGateway | None, on_row: OnRow, err: TextIO) -> None:
+async def _livekit(
+    args: argparse.Namespace, recording: Recording, gateway: LocalGateway | None, on_row: OnRow, err: TextIO
+) -> None:
     from .replay_livekit import ReplayError, replay_livekit
 
-    if args.calibration is not None or args.operating_point is not None:
-        raise ReplayFailed("--calibration and --operating-point need --framework core or pipecat")
     try:
         result = await replay_livekit(
-            args.audio, model=args.model, language=args.language, gateway=gateway, on_row=on_row
+            None if args.audio is None else recording,  # of the bundled one it is known what is said
+            model=args.model,
+            language=args.language,
+            gateway=gateway,
+            on_row=on_row,
         )
     except ReplayError as error:
         raise ReplayFailed(error) from error
@@ -163,13 +265,14 @@ async def _livekit(args: argparse.Namespace, gateway: LocalGateway | None, on_ro
         print(f"eot replay: the agent reported: {message}", file=err)
 
 
-async def _pipecat(args: argparse.Namespace, gateway: LocalGateway | None, on_row: OnRow, err: TextIO) -> None:
-    from ..data import demo_recording, demo_transcript
+async def _pipecat(
+    args: argparse.Namespace, recording: Recording, gateway: LocalGateway | None, on_row: OnRow, err: TextIO
+) -> None:
+    from ..data import demo_transcript
     from ..detector import TurnDetector
     from ..models.base import ModelError
 
-    if importlib.util.find_spec("pipecat") is None:
-        raise ReplayFailed("Pipecat is not installed: pip install 'eot-adapters[pipecat]'")
+    _check_pipecat()
     from loguru import logger
 
     logger.remove()
@@ -189,11 +292,10 @@ async def _pipecat(args: argparse.Namespace, gateway: LocalGateway | None, on_ro
                 **options,
             )
         lines = [] if args.audio else demo_transcript().read_text(encoding="utf-8").splitlines()
-        pcm, rate = await asyncio.to_thread(read_audio, args.audio or demo_recording())
         await asyncio.to_thread(detector.warm_up)
-        await replay(pcm, rate, detector=detector, lines=lines, language=args.language, on_row=on_row)
+        await replay(*recording, detector=detector, lines=lines, language=args.language, on_row=on_row)
     except (ModelError, ValueError) as error:
-        raise ReplayFailed(error) from error
+        raise _refused(error) from error
 
 
 _REPLAYS = {"core": _core, "livekit": _livekit, "pipecat": _pipecat}

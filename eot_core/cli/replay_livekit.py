@@ -58,7 +58,7 @@ class ReplayResult:
 
 
 async def replay_livekit(
-    audio_path: str | Path | None = None,
+    recording: tuple[Pcm, int] | None = None,
     *,
     model: str | None = None,
     language: str | None = None,
@@ -70,7 +70,7 @@ async def replay_livekit(
     """Play a recording, in real time, to a LiveKit agent with our turn detector and our VAD.
 
     Args:
-        audio_path: the recording; None for the bundled one.
+        recording: int16 mono samples of shape (n,), and their rate in Hz; None for the bundled one.
         model: the turn detector's model by its full name; None for :data:`DEFAULT_MODEL`.
         language: BCP-47 tag of the speech; None for English.
         transcript: a UTF-8 file with what is said, a line for each stretch of speech; None where it is not known.
@@ -79,16 +79,14 @@ async def replay_livekit(
         on_agent_output: called with each line that the agent writes.
 
     Raises:
-        AudioFileError: the recording cannot be read.
         ReplayError: the session could not be held.
     """
-    if audio_path is None:
-        audio_path = demo_recording()
+    if recording is None:
         transcript = transcript or demo_transcript()
     if transcript is not None and not await asyncio.to_thread(Path(transcript).is_file):
         raise ReplayError(f"transcript {transcript}: no such file")
-    pcm, rate = await asyncio.to_thread(read_audio, audio_path)
-    agent = _agent_file()
+    pcm, rate = await asyncio.to_thread(read_audio, demo_recording()) if recording is None else recording
+    agent = agent_file()
     speech = await asyncio.to_thread(speech_in, pcm, rate)
     model = model or (CLOUD_MODEL if gateway is not None else DEFAULT_MODEL)
     builder = RowBuilder(speech, model)
@@ -169,8 +167,17 @@ def speech_in(pcm: Pcm, sample_rate: int) -> list[Speech]:
     return speech
 
 
-def _agent_file() -> Path:
-    """The agent's file, found without importing it: it needs LiveKit, which this process does not."""
+def can_run() -> bool:
+    """Whether LiveKit Agents and :data:`DEFAULT_MODEL`, which comes with it, are installed. Imports neither."""
+    return not _missing("livekit.agents") and not _missing("livekit.local_inference")
+
+
+def agent_file() -> Path:
+    """The agent's file, found without importing it: it needs LiveKit, which this process does not.
+
+    Raises:
+        ReplayError: LiveKit Agents or the adapters are not installed.
+    """
     if _missing("livekit.agents"):
         raise ReplayError("LiveKit Agents is not installed: pip install 'eot-adapters[livekit]'")
     spec = importlib.util.find_spec("adapters")

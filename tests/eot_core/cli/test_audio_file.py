@@ -55,6 +55,12 @@ def test_channels_are_mixed_down_or_chosen(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_audio(path)[0], TONE / 2, atol=1)
     np.testing.assert_array_equal(read_audio(path, channel=0)[0], TONE)
     assert not read_audio(path, channel=1)[0].any()
+    mixed: list[int] = []
+    read_audio(path, channel=0, on_mixed=mixed.append)
+    read_audio(write_wav(tmp_path / "mono.wav", TONE.tobytes()), on_mixed=mixed.append)
+    assert mixed == []
+    read_audio(path, on_mixed=mixed.append)
+    assert mixed == [2]
     for channel in (2, -1):
         with pytest.raises(AudioFileError, match=rf"channel {channel} does not exist: it has 2"):
             read_audio(path, channel=channel)

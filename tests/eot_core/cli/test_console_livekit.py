@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from eot_core.cli import console, replay_livekit
-from eot_core.cli.audio_file import AudioFileError, read_audio
+from eot_core.cli.audio_file import read_audio
 from eot_core.cli.broker import StopReason
 from eot_core.cli.replay_livekit import ReplayError, ReplayResult, speech_in
 from eot_core.cli.rows import PauseRow, Row, TurnRow
@@ -87,11 +87,9 @@ async def test_a_model_that_is_not_to_be_had_is_said_at_once() -> None:
         await replay_livekit.replay_livekit(model="no-such-model")
 
 
-async def test_recordings_and_transcripts_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(AudioFileError, match="no such file"):
-        await replay_livekit.replay_livekit(tmp_path / "missing.wav")
+async def test_a_transcript_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match=r"missing\.txt: no such file"):
-        await replay_livekit.replay_livekit(demo_recording(), transcript=tmp_path / "missing.txt")
+        await replay_livekit.replay_livekit(transcript=tmp_path / "missing.txt")
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,16 @@ def test_what_cannot_be_used_is_said_in_one_line(
     assert line.startswith(f"eot replay: {message.format(none=names['NONE'], audio=names['AUDIO'])}")
 
 
+@pytest.mark.parametrize("framework", ["livekit", "both"])
+def test_not_on_livekit(framework: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = calibration(tmp_path, [AT_ONCE])
+    for argv in (["--calibration", str(file)], ["--operating-point", "quick"]):
+        assert main(["replay", "--framework", framework, *argv]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err == "eot replay: --calibration and --operating-point need --framework core or pipecat\n"
+
+
 @needs_smart_turn
 def test_on_pipecat_the_same_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In real time: the recording takes nine seconds."""
