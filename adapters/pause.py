@@ -53,6 +53,9 @@ class Pause:
         self._scores: list[tuple[Prediction, float]] = []
         self._further: asyncio.Future[Prediction] | None = None
         """A further score that is on its way."""
+        self._asked = ended_at
+        """The moment that the newest one was asked for, which the clock need not have reached: a timer of an event loop
+        may be early by what the clock tells apart."""
         self._timer: TimerHandle | None = None
         self._due = False
         self._over = False
@@ -76,8 +79,8 @@ class Pause:
         decision, again = self._endpointer.decision, self._endpointer.rescore_at
         if self._over or decision is None:
             return
-        if again is not None and again > self._clock.now():
-            self._set_timer(again, lambda: self._rescore(again - self._ended_at))
+        if again is not None and again > max(self._clock.now(), self._asked):
+            self._set_timer(again, lambda: self._rescore(again))
         else:  # nothing to come, or a score that is on its way, or was and did not come
             self._set_timer(decision.commit_at + (0.0 if self._further is None else GRACE), self._reach)
 
@@ -125,10 +128,11 @@ class Pause:
             self._timer.cancel()
             self._timer = None
 
-    def _rescore(self, again_at: float) -> None:
+    def _rescore(self, moment: float) -> None:
         if self._over:
             return
-        self._further = further = self._stream.predict(again_at=again_at)
+        self._asked = moment
+        self._further = further = self._stream.predict(again_at=moment - self._ended_at)
         further.add_done_callback(self._rescored)
         self.follow()
 
