@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import cast
 
 from adapters.pause import Pause
-
 from eot_core import DetectorStream, Endpointer, EndpointingOptions, Outcome, Prediction, TurnDecision
 from eot_core.clock import ManualClock, TimerHandle
 
