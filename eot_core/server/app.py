@@ -283,7 +283,8 @@ class Gateway:
         """A session's way to the model."""
         if self._custom_transport is not None:
             return self._custom_transport()
-        return LocalTransport(self.model, clock=self._clock)
+        # As much for the search for the onset, and for the wait behind it, as for the model and the way back.
+        return LocalTransport(self.model, clock=self._clock, margin=self.limits.request_timeout / 2)
 
     async def _on_websocket(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -25,7 +25,7 @@ class GatewayLimits:
     """Between WebSocket pings to a silent client."""
     request_timeout: float = 1.0
     """For one prediction, its wait for a free thread included. LiveKit waits as long, and a later answer is of no use
-    to anybody."""
+    to anybody. Where the model has not begun by half of it, the request is refused ("expired", 503)."""
     max_wait: float = 0.4
     """For an answer, as far as can be told when a request comes: until a thread is free, and the model's work. One that
     would wait longer is refused at once ("overloaded", 503), while its client has the time to ask a local model. Only

@@ -17,7 +17,8 @@ _CLOSE_CODES: Final = {
     ErrorCode.TOO_MANY_REQUESTS: WSCloseCode.POLICY_VIOLATION,
 }
 
-_FAILURE_CODES: Final = {"overloaded": 503, "expired": 504}
+_FAILURE_CODES: Final = {"overloaded": 503, "expired": 503}
+"""Both say that there was no room for the request, and nothing about the next one."""
 
 
 def close_code(violation: ErrorCode) -> int:

@@ -38,16 +38,19 @@ class LocalTransport:
         *,
         scheduler: InferenceScheduler | None = None,
         clock: Clock | None = None,
+        margin: float = 0.0,
     ) -> None:
         """
         Args:
             model: what to run; loaded when the first stream opens or asks, once for the process.
             scheduler: where to run it; None takes the one of this process.
             clock: the clock of the requests' deadlines; None takes the scheduler's own (``time.monotonic``).
+            margin: seconds before a request's deadline after which the work on it does not begin any more.
         """
         self._handle = model if isinstance(model, ModelHandle) else model_handle(model)
         self._scheduler = default_scheduler() if scheduler is None else scheduler
         self._now: Callable[[], float] = self._scheduler.now if clock is None else clock.now
+        self._margin = margin
         self._sink: TransportSink | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: dict[str, Job] = {}
@@ -89,9 +92,10 @@ class LocalTransport:
         handle, pcm, now = self._handle, request.pcm, self._scheduler.now
         request_id = request.request_id
         deadline = now() + (request.deadline - self._now())  # the two clocks need not count from the same moment
+        begin = deadline - self._margin
         self._jobs[request_id] = self._scheduler.submit(
             lambda: _infer(handle, pcm, deadline, now),
-            deadline=deadline,
+            deadline=begin,
             on_done=self._deliver_to(lambda transport, result: transport._finish(request_id, result)),
             hang_limit=None if handle.loaded else LOAD_LIMIT,
         )

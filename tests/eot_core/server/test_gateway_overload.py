@@ -170,4 +170,4 @@ async def test_a_request_whose_onset_nobody_had_time_to_find_has_expired() -> No
         finally:
             gate.open.set()
         error = await late.next(ServerError)
-        assert (error.message, error.code, error.request_id) == ("expired", 504, "late")
+        assert (error.message, error.code, error.request_id) == ("expired", 503, "late")

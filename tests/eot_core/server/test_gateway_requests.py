@@ -96,7 +96,7 @@ async def test_reasons_of_a_transport_become_codes_and_late_reports_are_nothing(
     async with Gateway(spec, keys=KEYS, make_transport=lambda: transport) as gateway, connected(gateway) as client:
         await client.create()
         await client.audio(0.1)
-        for reason, code in (("overloaded", 503), ("expired", 504), ("model_unavailable: pip install", 500)):
+        for reason, code in (("overloaded", 503), ("expired", 503), ("model_unavailable: pip install", 500)):
             await client.start(reason[:4])
             await client.next(InferenceStarted)
             transport.sink.on_request_failed(reason[:4], reason)

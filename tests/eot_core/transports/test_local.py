@@ -162,6 +162,22 @@ async def test_full_queue_and_deadline(scheduler: InferenceScheduler, clock: Man
     assert sink.failures == {"r3": "overloaded", "r0": "expired"}
 
 
+async def test_work_that_would_begin_too_late_to_be_of_use_does_not(
+    scheduler: InferenceScheduler, clock: ManualClock
+) -> None:
+    model = FakeModel()
+    transport = LocalTransport(handle_of(model), scheduler=scheduler, clock=clock, margin=0.5)
+    sink = await opened(transport)
+    transport.start(request("running", deadline=9.0, first_sample=1))
+    assert model.started.wait(WAIT)
+    transport.start(request("late", deadline=1.0))
+    transport.start(request("in time", deadline=1.2))
+    clock.advance(0.6)
+    model.gate.set()
+    await sink.until(lambda: len(sink.answers) == 2)
+    assert sink.failures == {"late": "expired"}
+
+
 async def test_deadlines_are_on_the_streams_own_clock(scheduler: InferenceScheduler, clock: ManualClock) -> None:
     model, session_clock = FakeModel(), ManualClock(1_000.0)
     transport = LocalTransport(handle_of(model), scheduler=scheduler, clock=session_clock)
