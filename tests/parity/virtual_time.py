@@ -19,6 +19,8 @@ WALL = 1_800_000_000.0
 """Seconds since 1970 at which every virtual clock begins."""
 _STUCK = 10.0
 """Real seconds to wait for a thread or a socket when no timer is left, before that is taken for a deadlock."""
+_ROUNDS = 1_000_000
+"""Rounds of the loop, a minute or so, in which no time passes, before that is taken for a livelock."""
 
 
 class VirtualClock:
@@ -62,18 +64,29 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
         self._clock = clock
+        self._rounds = 0
 
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
+            self._stood_still()
             return ready
         if timeout is None:
             ready = super().select(_STUCK)
             if not ready:
                 raise RuntimeError("nothing is scheduled, and nothing has happened for ten seconds of real time")
             return ready
-        self._clock.now += timeout
+        before, self._clock.now = self._clock.now, self._clock.now + timeout
+        if self._clock.now == before:  # less than the clock can tell apart
+            self._stood_still()
+        else:
+            self._rounds = 0
         return ready
+
+    def _stood_still(self) -> None:
+        self._rounds += 1
+        if self._rounds > _ROUNDS:
+            raise RuntimeError(f"the loop turns without end at {self._clock.now:.6f} s: something calls itself")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
