@@ -68,6 +68,8 @@ def _head(result: Benchmark) -> Iterator[str]:
         f"speakers or calls. Scored {result.settings.get('score_at', 0.2):g} s into each pause; the audio that a model "
         "hears ends there.</p>"
     )
+    if min(first.ends, first.holds) < FEW:
+        yield f"<p><strong>Fewer than {FEW} ends or pauses: take the figures as hints.</strong></p>"
     for note in result.notes:
         yield f"<p><strong>To be known:</strong> {escape(note)}.</p>"
     for model, why in result.failed.items():

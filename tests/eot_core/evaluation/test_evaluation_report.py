@@ -131,6 +131,15 @@ class TestReport:
             assert sound.startswith("50%25%20%231%3F_audio/")
             assert (tmp_path / unquote(sound)).stat().st_size > 1000
 
+    def test_few_pauses_are_told(self, tmp_path: Path) -> None:
+        """As in the table on the terminal: who gets the page alone must not take 4 ends for a measurement."""
+        from eot_core.evaluation.report import write_report
+
+        hint = "Fewer than 30 ends or pauses: take the figures as hints."
+        for name, result in (("few", known(tmp_path)[0]), ("many", benchmark("d", {"a": spread(80)}, resamples=0))):
+            write_report(tmp_path / f"{name}.html", result, None)
+            assert (hint in (tmp_path / f"{name}.html").read_text()) is (name == "few")
+
     def test_on_paper_tables_are_whole(self, tmp_path: Path) -> None:
         """On the screen a wide table is scrolled."""
         from eot_core.evaluation.report import write_report
