@@ -37,7 +37,9 @@ def error_section(result: Benchmark, scored: ScoredSet, path: Path, audio: str) 
             lists[model] = (policy, mistakes(scored, model, policy))
     if not lists:
         return [], {}
-    wanted: dict[int, ScoredPause] = {m.number: m.pause for _, found in lists.values() for m in found}
+    # In the order of the dataset: a parquet file is read in parts.
+    listed = {m.number: m.pause for _, found in lists.values() for m in found}
+    wanted: dict[int, ScoredPause] = dict(sorted(listed.items()))
     sounds: dict[str, str] = {}
     heard: dict[int, Clip | str] = {}
     if audio != "none":

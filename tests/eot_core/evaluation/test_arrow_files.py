@@ -122,3 +122,24 @@ class TestScoresBesideThem:
             read(tmp_path)
         write_rows(tmp_path / "turns.jsonl", [row("a", "a.wav", [{"start": 1.0, "end": 2.0}])])
         assert len(read(tmp_path)) == 1
+
+
+def test_a_report_reads_each_part_of_the_audio_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its errors are in the order of their scores, the recordings in that of the file."""
+    pytest.importorskip("matplotlib")
+    from eot_core.evaluation import arrow_files
+    from eot_core.evaluation.benchmark import from_scored
+    from eot_core.evaluation.report import write_report
+
+    rows = []
+    for i in range(12):
+        pcm, spans = turn([(0.5, 1.5, 0.99 - (7 * i % 12) / 100), (0.5, 1.0, 0.1)])
+        rows.append(row(f"s{i}-1", {"bytes": write_wav(tmp_path / "x.wav", pcm).read_bytes(), "path": None}, spans))
+    items = read(save(tmp_path / "x.parquet", rows, at_once=2))
+    scored = score_items(items, [toy_model(tmp_path)], UNCHECKED, on_problem=Problems())
+    opened = []
+    pyarrow = arrow_files._pyarrow
+    monkeypatch.setattr(arrow_files, "_pyarrow", lambda module: (opened.append(module), pyarrow(module))[1])
+    write_report(tmp_path / "r.html", from_scored("d", scored, resamples=0), scored)
+    assert (tmp_path / "r.html").read_text().count("data-clip=") == 12
+    assert len(opened) <= 6
