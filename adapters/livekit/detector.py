@@ -104,6 +104,8 @@ class TurnDetector(inference.TurnDetector):
             ValueError: an argument is out of range, a name is unknown, ``version`` and ``model`` disagree, or the cloud
                 is pinned and credentials are missing.
             TypeError: an argument is of the wrong type.
+            ModelError: without a cloud: the weights of the local model are not installed, or are others than those
+                that were measured; the message says what to install. With one, that is a warning.
         """
         session = _checked(http_session, "http_session", aiohttp.ClientSession)
         connection = _checked(conn_options, "conn_options", APIConnectOptions)

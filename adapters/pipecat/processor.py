@@ -90,6 +90,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
             TypeError: an argument is of the wrong type, or both ``detector`` and its options are given.
             ValueError: as :class:`eot_core.TurnDetector`; and ``user_turn_stop_timeout`` does not exceed ``max_delay``.
             ModelLicenseError: the model may not run here, as v1-mini (a ValueError too).
+            ModelError: the local model's weights are not installed; see :class:`eot_core.TurnDetector`.
         """
         if detector is not None and detector_options:
             raise TypeError(f"detector is given, so give it its options: {', '.join(detector_options)}")

@@ -63,8 +63,8 @@ async def test_livekit_takes_it_for_a_streaming_detector_and_for_its_own() -> No
 
 
 async def test_properties() -> None:
-    stream = TurnDetector(model="smart-turn-v3.2", prediction_timeout=0.7).stream()
-    assert (stream.model, stream.provider) == ("smart-turn-v3.2", "pipecat")
+    stream = TurnDetector(model=scripted(), prediction_timeout=0.7).stream()
+    assert (stream.model, stream.provider) == ("scripted", "tests")
     assert stream.is_fallback is False
     assert stream.prediction_timeout == 0.7
     await stream.aclose()
