@@ -5,7 +5,7 @@ from __future__ import annotations
 import wave
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,15 @@ Pcm = npt.NDArray[np.int16]
 
 class AudioFileError(Exception):
     """A recording cannot be read. The message names the file and says what to do."""
+
+
+def mixed_down(command: str, path: str | Path, err: TextIO) -> Callable[[int], None]:
+    """What to give :func:`read_audio` as ``on_mixed``: a line for whoever ran ``command``."""
+
+    def say(channels: int) -> None:
+        print(f"{command}: {path}: {channels} channels are mixed into one: --channel N, from 0, takes one", file=err)
+
+    return say
 
 
 def read_audio(

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from .audio_file import AudioFileError, read_audio
+from .audio_file import AudioFileError, mixed_down, read_audio
 from .broker import (
     AgentError,
     AgentStateChanged,
     AudioReceived,
     BrokerError,
     ConsoleBroker,
+    ConsoleResult,
     EotPredicted,
     Event,
     MessageAdded,
@@ -66,7 +69,8 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
     try:
         if not args.agent.is_file():
             raise BrokerError(f"{args.agent}: no such file")
-        pcm, rate = read_audio(args.audio, channel=args.channel)
+        said = mixed_down("eot console", args.audio, err)
+        pcm, rate = read_audio(args.audio, channel=args.channel, on_mixed=said)
         show = _show_json if args.json else _show_text
         broker = ConsoleBroker(
             console_command(args.agent),
@@ -77,11 +81,11 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
             answer_timeout=args.answer_timeout,
             connect_timeout=args.connect_timeout,
         )
-        result = asyncio.run(broker.run())
+        result = asyncio.run(_held(broker))
     except (AudioFileError, BrokerError, ValueError) as e:
         print(f"eot console: {e}", file=err)
         return EXIT_FAILED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return EXIT_FAILED
     if args.json:
         print(
@@ -91,6 +95,15 @@ def run(args: argparse.Namespace, *, out: TextIO | None = None, err: TextIO | No
     else:
         print(f"{result.duration:8.2f}  session ended: {_REASONS[result.reason]}", file=out)
     return EXIT_OK if result.reason is StopReason.ANSWERED else EXIT_UNANSWERED
+
+
+async def _held(broker: ConsoleBroker) -> ConsoleResult:
+    """The conversation; SIGTERM ends it as Ctrl-C does, so that the agent does not stay behind."""
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not on Windows, nor in another thread
+        loop.add_signal_handler(signal.SIGTERM, this.cancel)
+    return await broker.run()
 
 
 _REASONS: Final = {

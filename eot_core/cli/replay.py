@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..cloud import CLOUD_MODEL
-from .audio_file import AudioFileError, Pcm, read_audio
+from .audio_file import AudioFileError, Pcm, mixed_down, read_audio
 from .detector_arguments import add_arguments, detector_options
 from .local_gateway import LocalGateway, LocalGatewayError
 from .rows import PauseRow, Row, TurnRow
@@ -168,13 +168,8 @@ def _check_pipecat() -> None:
 def _recording(args: argparse.Namespace, err: TextIO) -> Recording:
     from ..data import demo_recording
 
-    def mixed(channels: int) -> None:
-        print(
-            f"eot replay: {args.audio}: {channels} channels are mixed into one: --channel N, from 0, takes one",
-            file=err,
-        )
-
-    return read_audio(args.audio or demo_recording(), channel=args.channel, on_mixed=mixed)
+    said = mixed_down("eot replay", args.audio, err)
+    return read_audio(args.audio or demo_recording(), channel=args.channel, on_mixed=said)
 
 
 def _refused(error: Exception) -> ReplayFailed:

@@ -1,4 +1,4 @@
-"""``eot replay`` starts processes: none of them stays behind, however it is ended. Real processes, real time."""
+"""``eot replay`` and ``eot console`` start processes: none stays behind, however it is ended. Real processes and time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from eot_core.data import demo_recording
 from eot_core.models.registry import available_models
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found in /proc")
@@ -84,6 +85,21 @@ def test_an_agent_that_still_starts_ends_as_well() -> None:
     with started(REPLAY) as process:
         (agent,) = children(process.pid)
         process.kill()
+        process.wait(LONG)
+        assert ends(agent)
+
+
+def test_eot_console_stops_its_agent_when_it_is_told_to_end() -> None:
+    """The agent is any program: nothing in it looks at who started it."""
+    pytest.importorskip("livekit.agents")
+    from adapters.livekit import demo_agent
+
+    console = [sys.executable, "-m", "eot_core.cli", "console", str(demo_agent.__file__), "--json"]
+    with started([*console, "--audio", str(demo_recording())]) as process:
+        (agent,) = children(process.pid)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.terminate()
         process.wait(LONG)
         assert ends(agent)
 
