@@ -1,4 +1,4 @@
-"""``eot replay`` and ``eot console`` start processes: none stays behind, however it is ended. Real processes and time."""
+"""``eot replay`` and ``eot console`` start processes: none stays behind, however it is ended. Real ones, real time."""
 
 from __future__ import annotations
 
