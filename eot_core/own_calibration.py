@@ -66,7 +66,7 @@ def apply_calibration(
         try:
             local = with_heads(local, {language: head.document for language, head in policies.heads.items()})
         except ModelError as error:
-            raise OperatingPointError(f"calibration: {error}") from error
+            raise OperatingPointError(f"{table.where}: {error}") from error
     return point, local
 
 

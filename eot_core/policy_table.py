@@ -134,6 +134,8 @@ class PolicyTable:
 
     models: Mapping[str, ModelPolicies]
     """By full name."""
+    where: str = "calibration"
+    """What it was read from, for messages: "calibration my-calls.json"."""
 
     @classmethod
     def published(cls) -> PolicyTable:
@@ -184,7 +186,8 @@ class PolicyTable:
         models = _mapping(data.get("models"), f"{where}: models")
         if not models:
             raise OperatingPointError(f"{where}: models is empty: run eot tune again")
-        return cls(MappingProxyType({str(m): _model(m, row, sources, f"{where}: {m}") for m, row in models.items()}))
+        parsed = {str(m): _model(m, row, sources, f"{where}: {m}") for m, row in models.items()}
+        return cls(MappingProxyType(parsed), where)
 
 
 @lru_cache(maxsize=1)

@@ -265,8 +265,9 @@ class TestDetector:
         content = json.loads(path.read_text())
         content["models"]["eot-open-1"]["languages"]["en"]["head"]["document"].update(change)
         path.write_text(json.dumps(content))
-        with pytest.raises(OperatingPointError, match=message):
+        with pytest.raises(OperatingPointError, match=message) as raised:
             TurnDetector(model="eot-open-1", calibration=path)
+        assert str(raised.value).startswith(f"calibration {path}: the head of the calibration file for eot-open-1 ")
 
     def test_the_head_of_another_encoder(self, path: Path) -> None:
         content = json.loads(path.read_text())
