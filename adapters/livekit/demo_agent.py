@@ -3,10 +3,12 @@
 Run by ``python -m livekit.agents console`` in a process of its own; what it should do comes through the environment:
 
 - ``EOT_MODEL``: the turn detector's model; "turn-detector-v1-mini", which needs no network, when unset.
+- ``EOT_CALIBRATION``, ``EOT_OPERATING_POINT``: for the detector, as ``eot replay`` takes them; may be unset.
 - ``EOT_LANGUAGE``: BCP-47 tag of the speech, "en" when unset.
 - ``EOT_TRANSCRIPT``: a UTF-8 file with what is said, a line for each stretch of speech; may be unset.
 - ``EOT_REPORT_PREDICTIONS``: when set, a line is written for each prediction: this word, then a JSON object with the
-  probability, the model that answered, and where it runs. LiveKit's console tells only the first of these.
+  probability, the model that answered, and where it runs. LiveKit's console tells only the first of these. What the
+  detector warns of is written the same way, as a JSON string, and why there can be none as ``{"error": ...}``.
 - ``EOT_PARENT``: process id of who started this process, which ends with it. LiveKit's console would stay for good when
   the other side of its connection is gone. Nobody is watched when unset.
 """
@@ -14,6 +16,7 @@ Run by ``python -m livekit.agents console`` in a process of its own; what it sho
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from livekit.agents import Agent, AgentServer, AgentSession, JobContext, TurnHan
 from adapters.livekit import VAD, TurnDetector
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from eot_core import Prediction
+from eot_core.cli.detector_arguments import parse_point
 from eot_core.cli.replay_child import end_with
 from eot_core.models.base import ModelError
 
@@ -29,12 +33,28 @@ if _PARENT := os.environ.get("EOT_PARENT"):
     end_with(int(_PARENT))
 _LANGUAGE = os.environ.get("EOT_LANGUAGE") or "en"
 _TRANSCRIPT = os.environ.get("EOT_TRANSCRIPT")
+_REPORT = os.environ.get("EOT_REPORT_PREDICTIONS")
+_POINT = os.environ.get("EOT_OPERATING_POINT")
+
+
+class _Warnings(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(_REPORT, json.dumps(record.getMessage()), flush=True)
+
+
+if _REPORT:
+    logging.getLogger("eot_core").addHandler(_Warnings(logging.WARNING))
 try:
     # Made here and not in the job, so that a model which cannot be had ends the process at once, and says why.
-    _DETECTOR = TurnDetector(model=os.environ.get("EOT_MODEL") or "turn-detector-v1-mini")
+    _DETECTOR = TurnDetector(
+        model=os.environ.get("EOT_MODEL") or "turn-detector-v1-mini",
+        operating_point=parse_point(_POINT) if _POINT else None,
+        calibration=os.environ.get("EOT_CALIBRATION") or None,
+    )
 except (ValueError, ModelError) as error:
-    raise SystemExit(f"EOT_MODEL: {error}") from None
-_REPORT = os.environ.get("EOT_REPORT_PREDICTIONS")
+    if _REPORT:
+        print(_REPORT, json.dumps({"error": str(error)}), flush=True)
+    raise SystemExit(str(error)) from None
 
 
 def report(prediction: Prediction) -> None:

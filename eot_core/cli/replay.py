@@ -85,8 +85,6 @@ async def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         raise ReplayFailed(f"--cloud plays through {CLOUD_MODEL} until it is gone: leave out --model")
     _options(args)
     names = ("livekit", "pipecat") if framework == "both" else (framework,)
-    if "livekit" in names and (args.calibration is not None or args.operating_point is not None):
-        raise ReplayFailed("--calibration and --operating-point need --framework core or pipecat")
     if len(names) > 1:
         if args.model is None and not args.cloud:
             args.model = _default_model()  # the same on both
@@ -252,7 +250,10 @@ async def _livekit(
             model=args.model,
             language=args.language,
             gateway=gateway,
+            operating_point=args.operating_point,
+            calibration=args.calibration,
             on_row=on_row,
+            on_warning=lambda message: print(f"eot replay: {message}", file=err),
         )
     except ReplayError as error:
         raise ReplayFailed(error) from error

@@ -64,7 +64,10 @@ async def replay_livekit(
     language: str | None = None,
     transcript: str | Path | None = None,
     gateway: LocalGateway | None = None,
+    operating_point: str | None = None,
+    calibration: str | Path | None = None,
     on_row: Callable[[Row], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
     on_agent_output: Callable[[str], None] | None = None,
 ) -> ReplayResult:
     """Play a recording, in real time, to a LiveKit agent with our turn detector and our VAD.
@@ -75,7 +78,10 @@ async def replay_livekit(
         language: BCP-47 tag of the speech; None for English.
         transcript: a UTF-8 file with what is said, a line for each stretch of speech; None where it is not known.
         gateway: through which the detector's cloud model is reached; None: the model runs in the agent's process.
+        operating_point: for the detector, as :func:`~eot_core.cli.detector_arguments.parse_point` takes it.
+        calibration: for the detector: a file that ``eot tune`` wrote.
         on_row: called on the event loop with each row as soon as it is certain.
+        on_warning: called with each warning of the detector.
         on_agent_output: called with each line that the agent writes.
 
     Raises:
@@ -93,6 +99,7 @@ async def replay_livekit(
     rows: list[Row] = []
     usage: tuple[ModelUsage, ...] = ()
     errors: list[str] = []
+    refused: list[str] = []
 
     def take(new: list[Row]) -> None:
         for row in new:
@@ -111,7 +118,14 @@ async def replay_livekit(
     def listen(line: str) -> None:
         word, _, rest = line.partition(" ")
         if word == _REPORT:
-            builder.answered(**json.loads(rest))
+            match json.loads(rest):
+                case {"error": str(error)}:
+                    refused.append(error)
+                case str(warning):
+                    if on_warning is not None:
+                        on_warning(warning)
+                case told:
+                    builder.answered(**told)
         elif on_agent_output is not None:
             on_agent_output(line)
 
@@ -121,12 +135,15 @@ async def replay_livekit(
         rate,
         on_event=observe,
         on_agent_output=listen,
-        env={**_environment(model, language, transcript), **({} if gateway is None else gateway.environment)},
+        env={
+            **_environment(model, language, transcript, operating_point, calibration),
+            **({} if gateway is None else gateway.environment),
+        },
     )
     try:
         result = await broker.run()
     except BrokerError as e:
-        raise ReplayError(str(e)) from e
+        raise ReplayError(refused[0] if refused else str(e)) from e
     take(builder.finish())
     return ReplayResult(tuple(rows), result.reason, pcm.size / rate, usage, tuple(errors))
 
@@ -195,10 +212,18 @@ def _missing(module: str) -> bool:
         return True
 
 
-def _environment(model: str, language: str | None, transcript: str | Path | None) -> dict[str, str]:
+def _environment(
+    model: str,
+    language: str | None,
+    transcript: str | Path | None,
+    operating_point: str | None,
+    calibration: str | Path | None,
+) -> dict[str, str]:
     return {
         "EOT_MODEL": model,
         "EOT_PARENT": str(os.getpid()),
+        "EOT_OPERATING_POINT": operating_point or "",
+        "EOT_CALIBRATION": "" if calibration is None else str(Path(calibration).expanduser().resolve()),
         "EOT_REPORT_PREDICTIONS": _REPORT,
         "EOT_LANGUAGE": language or "en",
         "EOT_TRANSCRIPT": "" if transcript is None else str(Path(transcript).resolve()),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import FakeModel, fake_spec
+from models.tiny_onnx import write_mean_model
 
 from eot_core import TurnDetector
 from eot_core.cli import main
 from eot_core.cli.audio_file import read_audio
 from eot_core.cli.replay_core import replay_core
+from eot_core.cli.replay_livekit import replay_livekit
 from eot_core.cli.rows import Row, TurnRow
 from eot_core.clock import ManualClock
 from eot_core.data import demo_recording
@@ -143,21 +147,35 @@ def test_what_cannot_be_used_is_said_in_one_line(
     assert line.startswith(f"eot replay: {message.format(none=names['NONE'], audio=names['AUDIO'])}")
 
 
-@pytest.mark.parametrize("framework", ["livekit", "both"])
-def test_not_on_livekit(framework: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = calibration(tmp_path, [AT_ONCE])
-    for argv in (["--calibration", str(file)], ["--operating-point", "quick"]):
-        assert main(["replay", "--framework", framework, *argv]) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err == "eot replay: --calibration and --operating-point need --framework core or pipecat\n"
+class TestLiveKit:
+    """What is found out in the agent's process is told as it is elsewhere."""
+
+    pytestmark = pytest.mark.skipif(importlib.util.find_spec("livekit.agents") is None, reason="LiveKit Agents")
+
+    @needs_smart_turn
+    def test_nothing_was_measured_for_the_model(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        model = write_mean_model(tmp_path / "mine.onnx", ["batch", "samples"])
+        said = []
+        for framework in ("core", "livekit"):
+            argv = ["replay", "--framework", framework, "--model", str(model), "--operating-point", "quick"]
+            assert main(argv) == 2
+            said.append(capsys.readouterr().err)
+        assert said[0].startswith("eot replay: no operating point was measured for mine: ")
+        assert said[1] == said[0]
+
+    async def test_a_file_for_another_model_is_told(self, tmp_path: Path) -> None:
+        file, said = calibration(tmp_path, [AT_ONCE], model="mine"), []
+        silence = np.zeros(8_000, np.int16), 16_000
+        await replay_livekit(silence, calibration=file, on_warning=said.append)
+        assert ["this detector runs turn-detector-v1-mini" in line for line in said] == [True]
 
 
 @needs_smart_turn
-def test_on_pipecat_the_same_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("framework", ["livekit", "pipecat"])
+def test_the_same_turns(framework: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In real time: the recording takes nine seconds."""
-    pytest.importorskip("pipecat")
-    same_turns_as_the_core("pipecat", tmp_path, capsys)
+    pytest.importorskip("livekit.agents" if framework == "livekit" else "pipecat")
+    same_turns_as_the_core(framework, tmp_path, capsys)
 
 
 def same_turns_as_the_core(framework: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
