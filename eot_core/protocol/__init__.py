@@ -10,6 +10,7 @@ connection is made, not at start-up.
 from .client import ClientProtocol
 from .errors import ErrorCode, LocalProtocolError, ProtocolError
 from .events import (
+    NO_ROOM,
     Backend,
     ClientEvent,
     Encoding,
@@ -34,6 +35,7 @@ from .server import ServerProtocol
 from .state import State
 
 __all__ = [
+    "NO_ROOM",
     "Backend",
     "ClientEvent",
     "ClientProtocol",

@@ -96,6 +96,10 @@ class SessionClosed:
     created_at: float | None = None
 
 
+NO_ROOM = 503, frozenset(("overloaded", "expired"))
+"""Code and messages with which a gateway of this package refuses one request that it could not answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerError:
     """The server reports a failure: of one request where ``request_id`` is given, else of the whole session."""
@@ -106,6 +110,13 @@ class ServerError:
     """HTTP-like."""
     request_id: str | None = None
     created_at: float | None = None
+
+    @property
+    def spares_the_session(self) -> bool:
+        """Whether it is about one request alone, for want of room, and the next may be asked. So says a gateway of this
+        package; after any other error, of a request too, LiveKit's client leaves a server, and so does ours."""
+        code, messages = NO_ROOM
+        return self.request_id is not None and self.code == code and self.message in messages
 
 
 # ---- client to server

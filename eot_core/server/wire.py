@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import WSCloseCode
 
 from ..models.base import ModelSpec
-from ..protocol import ErrorCode
+from ..protocol import NO_ROOM, ErrorCode
 from ..transports.base import Calibration
 
 _CLOSE_CODES: Final = {
@@ -17,9 +17,6 @@ _CLOSE_CODES: Final = {
     ErrorCode.TOO_MANY_REQUESTS: WSCloseCode.POLICY_VIOLATION,
 }
 
-_FAILURE_CODES: Final = {"overloaded": 503, "expired": 503}
-"""Both say that there was no room for the request, and nothing about the next one."""
-
 
 def close_code(violation: ErrorCode) -> int:
     """With which a connection is closed after a violation of the protocol; 1002, protocol error, for most."""
@@ -28,7 +25,8 @@ def close_code(violation: ErrorCode) -> int:
 
 def failure_code(reason: str) -> int:
     """HTTP-like code of a request that failed for this reason; 500 for most."""
-    return _FAILURE_CODES.get(reason, 500)
+    code, reasons = NO_ROOM
+    return code if reason in reasons else 500
 
 
 def calibration_of(model: ModelSpec) -> Calibration:

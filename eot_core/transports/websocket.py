@@ -41,9 +41,6 @@ HEARTBEAT = 20.0
 GOODBYE = 1.0
 """Seconds that a clean close may take."""
 
-_BUSY = (429, 503)
-"""Codes of an error that, where it names a request, says no more than that there is no room for it just now."""
-
 _TOKEN = re.compile(r"eyJ[\w.-]+")
 """A JWT, whole or cut off."""
 
@@ -367,7 +364,7 @@ class WebSocketTransport:
                 case ServerError(_, code, request_id):
                     text = self._without_secrets(event.message)
                     logger.debug("the turn detector's server reported error %d: %s", code, text)
-                    if request_id is not None and code in _BUSY:
+                    if event.spares_the_session and request_id is not None:
                         if self._asked.pop(request_id, None) is not None:
                             self._sink.on_request_failed(request_id, f"error_{code}")
                         continue
