@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from .cloud import Headers
-from .endpointing import EndpointingOptions
 from .models.base import ModelSpec
 from .options import FallbackOptions
 from .thresholds import Overrides
@@ -25,7 +24,7 @@ Version = Literal["v1", "v1-mini", "turn-detector-v1", "turn-detector-v1-mini"]
 
 
 class DetectorOptions(TypedDict, total=False):
-    """Each as :class:`~eot_core.TurnDetector` takes it."""
+    """Each as :class:`~eot_core.TurnDetector` takes it; without ``endpointing``, which adapters take themselves."""
 
     version: Version | None
     model: str | os.PathLike[str] | ModelSpec | None
@@ -45,5 +44,4 @@ class DetectorOptions(TypedDict, total=False):
     fallback_model: str | os.PathLike[str] | ModelSpec | None
     operating_point: Name | OperatingPoint | None
     calibration: str | os.PathLike[str] | None
-    endpointing: EndpointingOptions | None
     clock: Clock | None

@@ -19,7 +19,9 @@ from livekit.agents.utils import is_given
 from eot_core import EndpointingOptions, FallbackOptions, ModelSpec, OperatingPoint, Outcome, Prediction
 from eot_core.cloud import DEFAULT_CONNECT_TIMEOUT
 from eot_core.detector import DEFAULT_PREDICTION_TIMEOUT
+from eot_core.detector_options import Version
 from eot_core.emitter import EVENTS
+from eot_core.operating_points import Name as OperatingPointName
 from eot_core.options import check_seconds
 
 from .core import Core, with_retries
@@ -50,7 +52,7 @@ class TurnDetector(inference.TurnDetector):
     def __init__(
         self,
         *,
-        version: NotGivenOr[str | None] = NOT_GIVEN,
+        version: NotGivenOr[Version | None] = NOT_GIVEN,
         model: NotGivenOr[str | os.PathLike[str] | ModelSpec | None] = NOT_GIVEN,
         unlikely_threshold: NotGivenOr[Thresholds | None] = NOT_GIVEN,
         backchannel_threshold: NotGivenOr[Thresholds | None] = NOT_GIVEN,
@@ -65,7 +67,7 @@ class TurnDetector(inference.TurnDetector):
         ssl: NotGivenOr[ssl_module.SSLContext | bool | None] = NOT_GIVEN,
         fallback: NotGivenOr[FallbackOptions | None] = NOT_GIVEN,
         fallback_model: NotGivenOr[str | os.PathLike[str] | ModelSpec | None] = NOT_GIVEN,
-        operating_point: NotGivenOr[str | OperatingPoint | None] = NOT_GIVEN,
+        operating_point: NotGivenOr[OperatingPointName | OperatingPoint | None] = NOT_GIVEN,
         calibration: NotGivenOr[str | os.PathLike[str] | None] = NOT_GIVEN,
         endpointing: NotGivenOr[EndpointingOptions | None] = NOT_GIVEN,
     ) -> None:

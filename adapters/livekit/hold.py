@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from eot_core import DetectorStream, Endpointer, EndpointingOptions, Prediction, TurnDecision
-
-from ..pause import Pause
+from eot_core.pause import Pause
 
 
 class Hold:

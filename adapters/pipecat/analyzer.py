@@ -15,8 +15,8 @@ from pipecat.metrics.metrics import MetricsData
 from eot_core import DetectorStream, Endpointer, EndpointingOptions, Prediction, TurnDecision, TurnDetector
 from eot_core.clock import Clock, LoopClock
 from eot_core.options import check_seconds
+from eot_core.pause import Pause
 
-from ..pause import Pause
 from .frames import TurnDecisionMetricsData
 from .judgement import Judge, describe
 from .logs import forward_core_log

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from loguru import logger
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer
@@ -34,6 +34,7 @@ from pipecat.turns.user_turn_processor import UserTurnProcessor
 from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserTurnStrategies
 
 from eot_core import EndpointingOptions, TurnDetector
+from eot_core.detector_options import DetectorOptions
 from eot_core.options import check_bool
 
 from .mute import Missed
@@ -69,7 +70,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
         user_turn_stop_timeout: float | None = None,
         user_idle_timeout: float = 0,
         name: str | None = None,
-        **detector_options: Any,
+        **detector_options: Unpack[DetectorOptions],
     ) -> None:
         """
         Args:
@@ -95,6 +96,8 @@ class TurnDetectorProcessor(UserTurnProcessor):
         if detector is not None and detector_options:
             raise TypeError(f"detector is given, so give it its options: {', '.join(detector_options)}")
         if detector is None:
+            if unknown := sorted(set(detector_options) - DetectorOptions.__annotations__.keys()):
+                raise TypeError(f"{type(self).__name__} has no option {unknown[0]!r}")
             detector = TurnDetector(**detector_options)
         if not (vad_analyzer is None or vad_analyzer == "auto" or isinstance(vad_analyzer, VADAnalyzer)):
             raise TypeError(f'vad_analyzer must be a VADAnalyzer, "auto" or None, got {vad_analyzer!r}')

@@ -27,8 +27,8 @@ from eot_core import DetectorStream, Endpointer, EndpointingOptions, TurnDetecto
 from eot_core.clock import Clock, LoopClock
 from eot_core.events import DecisionReason
 from eot_core.options import check_bool
+from eot_core.pause import Pause
 
-from ..pause import Pause
 from .judgement import Judge
 from .listening import Listening, Question
 from .logs import forward_core_log

@@ -44,7 +44,7 @@ def detector_options(args: argparse.Namespace) -> dict[str, Any]:
     return {"operating_point": point, "calibration": args.calibration}
 
 
-def parse_point(text: str) -> str | OperatingPoint:
+def parse_point(text: str) -> OperatingPoint:
     """An operating point: a name, or ``max_cutoff_rate=0.05``, ``max_latency=0.3``.
 
     Raises:
@@ -54,7 +54,7 @@ def parse_point(text: str) -> str | OperatingPoint:
 
     names = get_args(Name)
     if text in names:
-        return text
+        return OperatingPoint.parse(text)
     kind, _, number = text.partition("=")
     try:
         value = float(number)

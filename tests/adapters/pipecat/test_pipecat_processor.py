@@ -280,7 +280,7 @@ def test_v1_mini_is_refused_with_its_licence(name: str) -> None:
         ({"vad_analyzer": "silero"}, TypeError, "vad_analyzer must be"),
         ({"emit_turn_frames": 1}, TypeError, "emit_turn_frames must be"),
         ({"user_turn_stop_timeout": 2.0}, ValueError, r"user_turn_stop_timeout .* must be more than max_delay"),
-        ({"modle": "smart-turn"}, TypeError, "modle"),
+        ({"modle": "smart-turn"}, TypeError, "TurnDetectorProcessor has no option 'modle'"),
     ],
 )
 def test_bad_arguments_are_named(options: dict[str, Any], error: type[Exception], words: str) -> None:

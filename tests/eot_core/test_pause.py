@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from adapters.pause import Pause
 from eot_core import DetectorStream, Endpointer, EndpointingOptions, Outcome, Prediction, TurnDecision
 from eot_core.clock import ManualClock, TimerHandle
+from eot_core.pause import Pause
 
 EARLY = 1e-10
 """Seconds: an event loop runs a timer up to its clock's resolution before its time (asyncio's ``_run_once``)."""

@@ -9,9 +9,10 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 
-from eot_core import DetectorStream, Endpointer, Prediction, TurnDecision
-from eot_core.clock import Clock, TimerHandle
-from eot_core.events import Outcome
+from .clock import Clock, TimerHandle
+from .endpointing import Endpointer
+from .events import Outcome, Prediction, TurnDecision
+from .stream import DetectorStream
 
 GRACE = 0.05
 """Seconds after the moment in which the turn is to end that a further score, asked for before, may still take. Who has
