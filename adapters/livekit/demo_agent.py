@@ -7,8 +7,9 @@ Run by ``python -m livekit.agents console`` in a process of its own; what it sho
 - ``EOT_LANGUAGE``: BCP-47 tag of the speech, "en" when unset.
 - ``EOT_TRANSCRIPT``: a UTF-8 file with what is said, a line for each stretch of speech; may be unset.
 - ``EOT_REPORT_PREDICTIONS``: when set, a line is written for each prediction: this word, then a JSON object with the
-  probability, the model that answered, and where it runs. LiveKit's console tells only the first of these. What the
-  detector warns of is written the same way, as a JSON string, and why there can be none as ``{"error": ...}``.
+  probability, the threshold, the model that answered, and where it runs. LiveKit's console tells only the first two,
+  and nothing of an answer that is held until the user speaks on. What the detector warns of is written the same way,
+  as a JSON string, and why there can be none as ``{"error": ...}``.
 - ``EOT_PARENT``: process id of who started this process, which ends with it. LiveKit's console would stay for good when
   the other side of its connection is gone. Nobody is watched when unset.
 """
@@ -20,9 +21,18 @@ import logging
 import os
 from pathlib import Path
 
-from livekit.agents import Agent, AgentServer, AgentSession, JobContext, TurnHandlingOptions
+from livekit.agents import (
+    NOT_GIVEN,
+    Agent,
+    AgentServer,
+    AgentSession,
+    APIConnectOptions,
+    JobContext,
+    NotGivenOr,
+    TurnHandlingOptions,
+)
 
-from adapters.livekit import VAD, TurnDetector
+from adapters.livekit import VAD, TurnDetector, TurnDetectorStream
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from eot_core import Prediction
 from eot_core.cli.detector_arguments import parse_point
@@ -44,9 +54,23 @@ class _Warnings(logging.Handler):
 
 if _REPORT:
     logging.getLogger("eot_core").addHandler(_Warnings(logging.WARNING))
+
+
+class _Detector(TurnDetector):
+    """Knows its newest stream, and with it the threshold of the moment."""
+
+    newest: TurnDetectorStream | None = None
+
+    def stream(  # type: ignore[override]  # as its base class
+        self, *, conn_options: NotGivenOr[APIConnectOptions | None] = NOT_GIVEN
+    ) -> TurnDetectorStream:
+        self.newest = super().stream(conn_options=conn_options)
+        return self.newest
+
+
 try:
     # Made here and not in the job, so that a model which cannot be had ends the process at once, and says why.
-    _DETECTOR = TurnDetector(
+    _DETECTOR = _Detector(
         model=os.environ.get("EOT_MODEL") or "turn-detector-v1-mini",
         operating_point=parse_point(_POINT) if _POINT else None,
         calibration=os.environ.get("EOT_CALIBRATION") or None,
@@ -58,7 +82,13 @@ except (ValueError, ModelError) as error:
 
 
 def report(prediction: Prediction) -> None:
-    fields = {"probability": prediction.probability, "model": prediction.model, "source": prediction.source}
+    assert _DETECTOR.newest is not None
+    fields = {
+        "probability": prediction.probability,
+        "threshold": _DETECTOR.newest._core.unlikely_threshold(),
+        "model": prediction.model,
+        "source": prediction.source,
+    }
     print(_REPORT, json.dumps(fields), flush=True)
 
 

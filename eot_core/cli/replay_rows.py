@@ -26,11 +26,21 @@ class Speech:
     end: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    probability: float
+    model: str
+    source: str
+    threshold: float
+
+
 @dataclass(slots=True)
 class _Pause:
     time: float
     resumed_at: float | None = None
     prediction: EotPredicted | None = None
+    held: _Answer | None = None
+    """What the detector had when the pause was over, where the session was never told."""
     ended_at: float | None = None
 
     def settled(self, position: float) -> bool:
@@ -59,11 +69,15 @@ class RowBuilder:
         self._model = model
         self._pauses: list[_Pause] = []
         self._turn: TurnRow | None = None
-        self._answers: dict[float, tuple[str, str]] = {}
+        self._answers: dict[float, _Answer] = {}
+        self._newest: _Answer | None = None
 
-    def answered(self, probability: float, model: str, source: str) -> None:
-        """Learn who gave a probability: the events of a session do not tell."""
-        self._answers[_key(probability)] = model, source
+    def answered(self, probability: float, model: str, source: str, threshold: float) -> None:
+        """Learn who gave a probability: the events of a session do not tell.
+
+        Nor do they tell of an answer that the detector held, by an operating point, until the user spoke on.
+        """
+        self._newest = self._answers[_key(probability)] = _Answer(probability, model, source, threshold)
 
     def observe(self, event: Event) -> list[Row]:
         """Take one event; return the rows that are certain now. The row of a turn waits for the reply to it."""
@@ -75,6 +89,8 @@ class RowBuilder:
             case UserStateChanged(new="speaking"):
                 if self._pauses and self._pauses[-1].resumed_at is None:
                     self._pauses[-1].resumed_at = _nearest(self._starts, at)
+                    self._pauses[-1].held = self._newest
+                self._newest = None
             case EotPredicted():
                 if self._pauses:
                     self._pauses[-1].prediction = event
@@ -122,18 +138,18 @@ class RowBuilder:
 
     def _pause_row(self, pause: _Pause) -> PauseRow:
         heard, ended_at = pause.prediction, pause.ended_at
-        known = None if heard is None else self._answers.get(_key(heard.probability))
+        known = pause.held if heard is None else self._answers.get(_key(heard.probability))
         # A default is not inferred, and says "end the turn": see eot_core.events.Outcome.
         by_default = heard is not None and heard.probability == 1.0 and heard.inference_duration == 0.0
         return PauseRow(
             time=pause.time,
             duration=None if pause.resumed_at is None else pause.resumed_at - pause.time,
-            probability=None if heard is None else heard.probability,
-            threshold=None if heard is None else heard.threshold,
+            probability=heard.probability if heard is not None else None if known is None else known.probability,
+            threshold=heard.threshold if heard is not None else None if known is None else known.threshold,
             decision="listened_through" if ended_at is None else "turn_ended",
             delay=None if ended_at is None else ended_at - pause.time,
-            model=self._model if known is None else known[0],
-            source=known[1] if known is not None else "default" if heard is None or by_default else "local",
+            model=self._model if known is None else known.model,
+            source=known.source if known is not None else "default" if heard is None or by_default else "local",
         )
 
     def _end_before(self, time: float) -> float:

@@ -42,6 +42,8 @@ def calibration(folder: Path, points: Points, *, model: str = "smart-turn-v3.2",
     return path
 
 
+NEVER = point(1.0, 0.5, 3.0)
+"""Listens through all pauses of the recording but the last."""
 AT_ONCE = point(0.0, 0.5, 3.0)
 """Ends every pause half a second into it; those of the recording last 0.9 s."""
 
@@ -178,6 +180,20 @@ def test_the_same_turns(framework: str, tmp_path: Path, capsys: pytest.CaptureFi
     same_turns_as_the_core(framework, tmp_path, capsys)
 
 
+def test_livekit_tells_of_the_answers_that_were_held(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("livekit.agents")
+    if not available_models():
+        pytest.skip("smart-turn's weights are not installed")
+    file = calibration(tmp_path, [NEVER])
+    argv = ["replay", "--json", "--framework", "livekit", "--model", "smart-turn-v3.2", "--calibration", str(file)]
+    assert main(argv) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    pauses = [row for row in rows if row["type"] == "pause"]
+    assert [row["decision"] for row in pauses] == ["listened_through", "listened_through", "turn_ended"]
+    assert [(row["source"], row["threshold"]) for row in pauses[:2]] == [("local", 1.0)] * 2
+    assert all(0.0 < row["probability"] < 1.0 for row in pauses)
+
+
 def same_turns_as_the_core(framework: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = calibration(folder, [AT_ONCE])
     told = []
@@ -189,4 +205,5 @@ def same_turns_as_the_core(framework: str, folder: Path, capsys: pytest.CaptureF
     assert [row["decision"] for row in core] == ["turn_ended"] * 3
     assert [row["decision"] for row in other] == ["turn_ended"] * 3
     for mine, theirs in zip(core, other, strict=True):
+        assert theirs["source"] == "local"
         assert theirs["threshold"] == mine["threshold"] == 0.0

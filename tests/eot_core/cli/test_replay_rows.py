@@ -53,6 +53,27 @@ def test_a_pause_that_was_listened_through_and_one_that_ended_the_turn() -> None
     assert taken == TurnRow(4.3, pytest.approx(0.3), "Hello.", "You said: Hello.")
 
 
+def test_an_answer_that_was_held_until_the_user_spoke_on() -> None:
+    """The session never heard of it: it was a row without a probability, by "default"."""
+    builder = RowBuilder(SPEECH, "m")
+    found: list[Row] = []
+    for event, told in (
+        (starts(0.5), None),
+        (stops(2.0), (0.3, "eot-open-1", "local", 0.7)),
+        (starts(3.0), None),
+        (stops(4.0), None),  # nobody was asked
+        (starts(6.0), None),
+    ):
+        found += builder.observe(event)
+        if told is not None:
+            builder.answered(*told)
+    found += builder.finish()
+
+    first, second = (row for row in found if isinstance(row, PauseRow))
+    assert first == PauseRow(2.0, 1.0, 0.3, 0.7, "listened_through", None, "eot-open-1", "local")
+    assert (second.probability, second.threshold, second.source) == (None, None, "default")
+
+
 def test_a_row_comes_as_soon_as_it_is_certain() -> None:
     builder = RowBuilder(SPEECH, "m")
     for event in (starts(0.5), stops(2.0), predicts(2.27, 0.1), starts(3.0)):
