@@ -98,9 +98,12 @@ def _replace(target: Path, data: bytes) -> None:
 
 def _target(option: str, path: Path) -> Path:
     try:
-        return path.resolve()
+        target = path.resolve()
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{option}: {path} cannot be written ({error})") from error
+    if target.is_symlink():  # from Python 3.13 on that is no error
+        raise ValueError(f"{option}: {path} cannot be written (its links lead in a circle)")
+    return target
 
 
 def _is_straight(path: Path) -> bool:
