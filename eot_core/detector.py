@@ -121,6 +121,7 @@ class TurnDetector(Observable):
                 that were measured; the message says what to install. With one, that is a warning.
         """
         self._emitter = Emitter()
+        self._warned: set[str] = set()
         self._streams: weakref.WeakSet[DetectorStream] = weakref.WeakSet()
         self._streams_lock = threading.Lock()  # each stream may be on a loop, and in a thread, of its own
         self._overrides = normalize_overrides(unlikely_threshold, "unlikely_threshold")
@@ -346,8 +347,7 @@ class TurnDetector(Observable):
             return point if any(point.knows(name) for name in names) else None
         point.resolve(self.model)
         if self._local is not None and not point.knows(self._local.name):
-            warn_once(
-                logger,
+            logger.warning(
                 "no operating point was measured for %s: if it takes over from %s, its calibrated threshold and the "
                 "framework's own delays hold",
                 self._local.name,
@@ -396,14 +396,13 @@ class TurnDetector(Observable):
 
     def _warn_overrides(self, overrides: Overrides | None, backchannel_overrides: Overrides | None) -> None:
         for name, value in (("unlikely_threshold", overrides), ("backchannel_threshold", backchannel_overrides)):
-            if value is not None:
-                warn_once(
-                    logger,
+            if value is not None and name not in self._warned:
+                self._warned.add(name)
+                logger.warning(
                     "%s=%s replaces the calibrated thresholds of %s; they were measured, so measure yours too",
                     name,
                     _plain(value),
                     self.model,
-                    about=(name, self.model),
                 )
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from .models.base import ModelError, ModelSpec
 from .models.weights import sha256_of
-from .once import warn_once
 from .operating_points import OperatingPoint
 from .policy_table import OperatingPointError, PolicyTable
 
@@ -37,8 +36,7 @@ def apply_calibration(
         return point, local
     if not any(name in table.models for name in names):
         runs_cloud = local is None or names[0] != local.name
-        warn_once(
-            logger,
+        logger.warning(
             "the calibration file is for %s, and this detector runs %s: it changes nothing. Name the model that it is "
             "for: TurnDetector(%s=%r, ...)",
             " and ".join(table.models),
@@ -51,8 +49,7 @@ def apply_calibration(
         return point, local
     weights = None if policies.sha256 is None else _checksum(local)
     if policies.sha256 is not None and weights is not None and policies.sha256 != weights:
-        warn_once(
-            logger,
+        logger.warning(
             "the calibration file was made with other weights of %s (sha256 %s..., here %s...): what it has for them "
             "does not count. Run eot tune again",
             local.name,

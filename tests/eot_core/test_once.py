@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import pytest
-from fakes import fake_spec
 
 from eot_core import OperatingPoint, TurnDetector
 from eot_core.once import forget, warn_once
@@ -22,19 +21,6 @@ def test_the_same_warning_is_given_once(caplog: pytest.LogCaptureFixture) -> Non
     forget()
     warn_once(logger, "%s is missing", "a")
     assert len(caplog.records) == 4
-
-
-def test_what_it_is_about_may_be_less_than_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
-    warn_once(logger, "threshold %s", {"en": 0.4}, about="threshold")
-    warn_once(logger, "threshold %s", {"en": 0.5}, about="threshold")
-    assert [record.getMessage() for record in caplog.records] == ["threshold {'en': 0.4}"]
-
-
-def test_many_detectors_with_a_threshold_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
-    """A detector is made for each call: one line per call would bury the log."""
-    for _ in range(3):
-        TurnDetector(model=fake_spec(), unlikely_threshold=0.4)
-    assert len(caplog.records) == 1
 
 
 class TestALanguageWithoutAnOperatingPoint:
