@@ -135,6 +135,32 @@ class AudioWindow:
         return copy
 
 
+class SoxrFilter:
+    """soxr on int16, the same for the same audio. Given int16, soxr adds dither that the clock has seeded, and no audio
+    would be scored the same twice (by up to .02 and more where it is quiet): so it is given floats."""
+
+    def __init__(self, input_rate: int, output_rate: int, quality: str) -> None:
+        """
+        Args:
+            input_rate: Hz.
+            output_rate: Hz.
+            quality: soxr's name of it, for example "HQ".
+        """
+        import soxr
+
+        self._stream = soxr.ResampleStream(input_rate, output_rate, 1, dtype="float32", quality=quality)
+
+    def push(self, pcm: PcmArray, *, last: bool = False) -> PcmArray:
+        """Resample int16 of shape (n,). ``last`` gives out what the filter still holds; :meth:`clear` must follow."""
+        out = self._stream.resample_chunk(pcm.astype(np.float32), last=last)
+        rounded: PcmArray = np.clip(np.rint(out), -32768.0, 32767.0).astype(np.int16)
+        return rounded
+
+    def clear(self) -> None:
+        """Start afresh."""
+        self._stream.clear()
+
+
 class Resampler:
     """Continuous audio at any rate to continuous audio at another, with soxr (quality "HQ").
 
@@ -145,7 +171,7 @@ class Resampler:
     def __init__(self, output_rate: int = SAMPLE_RATE) -> None:
         self._output_rate = output_rate
         self._input_rate: int | None = None
-        self._stream: Any = None
+        self._stream: SoxrFilter | None = None
         self._dirty = False
 
     def push(self, pcm: PcmArray, sample_rate: int) -> PcmArray:
@@ -156,21 +182,19 @@ class Resampler:
             self._input_rate = sample_rate
             self._stream = None
             if sample_rate != self._output_rate:
-                import soxr
-
-                self._stream = soxr.ResampleStream(sample_rate, self._output_rate, 1, dtype="int16", quality="HQ")
+                self._stream = SoxrFilter(sample_rate, self._output_rate, "HQ")
         if self._stream is None or len(pcm) == 0:
             out = pcm
         else:
             self._dirty = True
-            out = self._stream.resample_chunk(np.ascontiguousarray(pcm))
+            out = self._stream.push(pcm)
         return np.concatenate((held, out)) if len(held) else out
 
     def drain(self) -> PcmArray:
         """What the filter still holds; it starts afresh afterwards."""
-        if not self._dirty:
+        if self._stream is None or not self._dirty:
             return _EMPTY
         self._dirty = False
-        tail: PcmArray = self._stream.resample_chunk(_EMPTY, last=True)
+        tail = self._stream.push(_EMPTY, last=True)
         self._stream.clear()
         return tail

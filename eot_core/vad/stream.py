@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..audio import check_sample_rate, to_pcm
+from ..audio import SoxrFilter, check_sample_rate, to_pcm
 from ..models.base import SAMPLE_RATE, PcmArray
 from .events import VADEvent
 from .hysteresis import WINDOW_SAMPLES, Hysteresis
@@ -39,7 +39,7 @@ class VADStream:
         self._network = network
         self._hysteresis = Hysteresis(options)
         self._sample_rate = SAMPLE_RATE
-        self._resampler: Any = None
+        self._resampler: SoxrFilter | None = None
         self._rest = _EMPTY
 
     @property
@@ -93,13 +93,11 @@ class VADStream:
         held = _EMPTY
         if rate != self._sample_rate:
             if self._resampler is not None:
-                held = self._resampler.resample_chunk(_EMPTY, last=True)
+                held = self._resampler.push(_EMPTY, last=True)
             self._sample_rate = rate
             self._resampler = None
             if rate != SAMPLE_RATE:
-                import soxr
-
-                self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="int16", quality=_RESAMPLING)
+                self._resampler = SoxrFilter(rate, SAMPLE_RATE, _RESAMPLING)
         if self._resampler is not None and len(pcm):
-            pcm = self._resampler.resample_chunk(np.ascontiguousarray(pcm))
+            pcm = self._resampler.push(pcm)
         return np.concatenate((held, pcm)) if len(held) else pcm
