@@ -161,6 +161,11 @@ class SoxrFilter:
         self._stream.clear()
 
 
+def resample(pcm: PcmArray, input_rate: int, output_rate: int = SAMPLE_RATE) -> PcmArray:
+    """A whole recording at another rate, in Hz: int16 of shape (n,) in and out, the same for the same recording."""
+    return SoxrFilter(input_rate, output_rate, "HQ").push(pcm, last=True)
+
+
 class Resampler:
     """Continuous audio at any rate to continuous audio at another, with soxr (quality "HQ").
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..audio import to_pcm
+from ..audio import resample, to_pcm
 from ..languages import language_key
 from ..models.base import SAMPLE_RATE, ModelError, ModelSpec, PcmArray
 from ..models.handle import model_handle
@@ -81,9 +81,7 @@ class EotBenchAdapter:
         begin = max(len(array) - round(self.spec.window * rate), self._begin(array, rate))
         pcm = to_pcm(array[begin:])
         if rate != SAMPLE_RATE and len(pcm):
-            import soxr
-
-            pcm = np.asarray(soxr.resample(pcm, rate, SAMPLE_RATE), dtype=np.int16)
+            pcm = resample(pcm, rate)
         # The harness also asks at the very start of a recording.
         return pcm if len(pcm) else np.zeros(1, dtype=np.int16)
 

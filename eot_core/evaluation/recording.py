@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..audio import resample
 from ..cli.audio_file import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioFileError, read_audio
 from ..models.base import SAMPLE_RATE, PcmArray
 
@@ -164,9 +165,7 @@ class Recording:
         pcm = self.read(begin, end)
         if self.rate == SAMPLE_RATE or len(pcm) == 0:
             return pcm
-        import soxr
-
-        return np.asarray(soxr.resample(pcm, self.rate, SAMPLE_RATE), dtype=np.int16)
+        return resample(pcm, self.rate)
 
     def close(self) -> None:
         """Idempotent."""

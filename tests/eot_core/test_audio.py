@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eot_core.audio import AudioFormatError, AudioWindow, Resampler, SoxrFilter, check_sample_rate, to_pcm
+from eot_core.audio import AudioFormatError, AudioWindow, Resampler, SoxrFilter, check_sample_rate, resample, to_pcm
 from eot_core.models.base import PcmArray
 
 
@@ -116,6 +116,13 @@ class TestResampler:
         first = resampled()
         assert len(first) == pytest.approx(16_000, abs=2)
         assert all(np.array_equal(first, resampled()) for _ in range(3))
+
+    def test_so_is_a_whole_recording(self) -> None:
+        """Another run of `eot bench` on a telephone call gave other scores."""
+        pcm = np.random.default_rng(0).integers(-8, 9, 8_000, dtype=np.int16)
+        first = resample(pcm, 8_000)
+        assert (first.dtype, len(first)) == (np.int16, 16_000)
+        assert all(np.array_equal(first, resample(pcm, 8_000)) for _ in range(3))
 
     def test_what_is_too_loud_is_clipped(self) -> None:
         square = np.tile(np.repeat(np.array([32767, -32768], dtype=np.int16), 50), 200)
