@@ -9,8 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-_SHARED = ("eot-inference", "asyncio_0")
-"""Threads of the process and of the loop, not of a stream: they end when they have been idle, or with the loop."""
+_SHARED = ("eot-inference", "asyncio_")
+"""How the names of threads begin that are the process's or the loop's, not a stream's: they end when they have been
+idle, or with the loop. The loop starts as many as it has calls at the same moment."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Left:
         ]
         return [
             *(f"task {task!r}" for task in tasks),
-            *(f"thread {thread!r}" for thread in now.threads - self.threads if thread.name not in _SHARED),
+            *(f"thread {thread!r}" for thread in now.threads - self.threads if not thread.name.startswith(_SHARED)),
             *(
                 f"descriptor {name}"
                 for name in now.descriptors - self.descriptors
