@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,26 @@ class TestKnownAnswers:
             (0, pytest.approx(2.0)),
         ]
         assert np.isnan(bench.overall["vad"].auc)
+
+    def test_times_in_single_precision(self, tmp_path: Path) -> None:
+        """As a parquet file may hold them: a pause lasts what eot-bench takes it for, which rounds to microseconds."""
+        turns = {
+            "a-1": [(0.7, 0.2, 0.1), (0.5, 0.3, 0.1), (0.7, 1.0, 0.9)],
+            "b-1": [(0.6, 0.3, 0.1), (0.4, 1.0, 0.1), (0.9, 0.2, 0.9)],
+        }
+        path = write_known(tmp_path, turns)
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for each in rows:
+            for span in each["silence_spans"]:
+                span |= {name: float(np.float32(at)) for name, at in span.items()}
+        write_rows(path, rows)
+        result, problems = scored(path, VadScorer())
+        assert problems == []
+        pauses = result.for_model("vad").counted()
+        assert pauses.duration.tolist() == [0.2, 0.3, 1.0, 0.3, 1.0, 0.2]
+        silence = from_scored("known", result, resamples=0).overall["vad"].families[0]
+        # A pause is not cut off after exactly its length.
+        assert [(p.cutoffs, p.latency) for p in silence.frontier] == [(3, 0.2), (1, 0.3), (0, 1.0)]
 
     def test_elapsed_time_knows_only_the_time(self, tmp_path: Path) -> None:
         result, _ = scored(write_known(tmp_path), ElapsedScorer())
