@@ -95,6 +95,8 @@ def _can_choose() -> bool:
 def _choice() -> Iterator[str]:
     from ..cloud import CLOUD_MODEL, select
     from ..models.registry import available_models, default_model
+    from ..transports.proxy import proxy_of
+    from ..transports.websocket import eot_url
 
     yield ""
     yield "turn detector"
@@ -108,6 +110,8 @@ def _choice() -> Iterator[str]:
         if not available_models() and not _v1_mini_installed():
             local = "and no local model when it fails (see below)"
         yield f"  chosen on both frameworks: {CLOUD_MODEL}, {local}"
+        if proxy_of(eot_url(str(selection.base_url))) is not None:
+            yield "  by way of:                 the HTTP proxy that the environment names"
     else:
         elsewhere = default_model()
         yield f"  chosen on LiveKit Agents:  {'turn-detector-v1-mini' if _v1_mini_installed() else _NONE}"

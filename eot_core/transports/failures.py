@@ -30,8 +30,11 @@ class ConnectionFailure(Exception):
         """What aiohttp, or the system, said while connecting."""
         import aiohttp
 
-        if isinstance(error, aiohttp.WSServerHandshakeError | aiohttp.ClientResponseError):
-            return cls(f"http_{error.status}", retryable=error.status in (408, 425, 429) or error.status >= 500)
+        if isinstance(error, aiohttp.ClientResponseError):
+            whose = "proxy_" if isinstance(error, aiohttp.ClientHttpProxyError) else ""
+            return cls(f"{whose}http_{error.status}", retryable=error.status in (408, 425, 429) or error.status >= 500)
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            return cls("proxy_connect_error", retryable=True)
         if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
             return cls("tls_error", retryable=False)
         if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -23,6 +23,7 @@ from ..cloud import CloudOptions
 from ..models.base import SAMPLE_RATE, PcmArray
 from .base import Answer, InferenceRequest, TransportSink
 from .failures import ConnectionFailure, no_redirects
+from .proxy import proxy_of
 
 if TYPE_CHECKING:
     import aiohttp
@@ -238,7 +239,7 @@ class WebSocketTransport:
         try:
             self._connecting = True
             try:
-                ws = await self._connect(session)
+                ws = await self._connect(session, through_proxy=own is not None)
             finally:
                 self._connecting = False
             connection = ws._response.connection
@@ -260,7 +261,7 @@ class WebSocketTransport:
             if own is not None:
                 await own.close()
 
-    async def _connect(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+    async def _connect(self, session: aiohttp.ClientSession, *, through_proxy: bool) -> aiohttp.ClientWebSocketResponse:
         import aiohttp
 
         from ..protocol.auth import Credentials, Secret, connection_headers
@@ -271,10 +272,12 @@ class WebSocketTransport:
         )
         self._secrets = {options.api_key, options.api_secret}
         self._secrets.update(str(value) for value in headers.values() if isinstance(value, Secret) and value)
+        url = eot_url(options.base_url)
         try:
             return await session.ws_connect(
-                eot_url(options.base_url),
+                url,
                 headers=headers,
+                proxy=proxy_of(url) if through_proxy else None,
                 heartbeat=HEARTBEAT,
                 ssl=True if options.ssl is None else options.ssl,
                 timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE),

@@ -45,6 +45,20 @@ def test_cloud_without_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: 
         assert hidden not in out
 
 
+def test_a_cloud_by_way_of_a_proxy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_INFERENCE_URL", "https://gateway.example/path")
+    monkeypatch.setenv("LIVEKIT_API_KEY", "KEYKEYKEY")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "SECRETSECRET")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:PASSWORD@proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "other.example")
+    out = report(capsys)
+    assert "the HTTP proxy that the environment names" in out
+    assert "PASSWORD" not in out
+    assert "proxy.example" not in out
+    monkeypatch.setenv("NO_PROXY", "gateway.example")
+    assert "proxy" not in report(capsys)
+
+
 def test_a_url_that_is_none(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVEKIT_INFERENCE_URL", "ftp://gateway.example/path")
     assert main(["doctor"]) == 1
