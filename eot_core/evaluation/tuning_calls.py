@@ -18,6 +18,7 @@ from .items import Item, Problem
 from .language_folders import Named, language_summary, with_languages
 from .pauses import SCORE_AT
 from .recording import AudioRef
+from .tuning_crosstalk import FAINTER, LAG, overheard, powers
 from .tuning_speech import SegmentCache, Segments, speech_segments
 
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".wave"))
@@ -41,6 +42,8 @@ class Calls:
     """That the other side answers, with those of ``spoken_over``."""
     spoken_over: int = 0
     """Turns that are left out, because both speak at once."""
+    overheard: int = 0
+    """Stretches of speech that count for nothing, because one channel merely hears the other there."""
 
 
 class _OneFile(AudioRef):
@@ -116,6 +119,11 @@ def read_calls(
         on_problem(Problem(str(path), f"{len(named) - len(usable)} recordings are in another, or in no known language"))
     listener.listen(usable)
     calls = listener.calls
+    if calls.overheard:
+        on_note(
+            f"{calls.overheard} stretches of speech count for nothing: they are {FAINTER:g} dB and more below the "
+            "other channel, and below what else is said on their own: an echo"
+        )
     if calls.spoken_over > MUCH_SPOKEN_OVER * calls.turns:
         on_problem(
             Problem(
@@ -195,6 +203,7 @@ class _Listener:
                 self._on_problem(Problem(name, f"no speech is heard on channel {channel}: silent, or not speech"))
         if not caller or not agent:
             return
+        caller, agent = self._without_echoes(audio, caller, agent)
         over, turns = spoken_over(caller, agent)
         self.calls.spoken_over += over
         self.calls.turns += turns
@@ -223,6 +232,24 @@ class _Listener:
         self.calls.seconds += max(caller[-1][1], agent[-1][1])
         self.calls.items += items
         self.calls.at_once |= {item.id for item in items if item.spans[-1].duration < SCORE_AT}
+
+    def _without_echoes(self, audio: AudioRef, caller: Segments, agent: Segments) -> tuple[Segments, Segments]:
+        if not overlap_share(caller, [(start, end + LAG) for start, end in agent]):
+            return caller, agent
+        heard = []
+        for channel in self._channels:
+            recording = audio.open(channel)
+            try:
+                heard.append(powers(recording))
+            finally:
+                recording.close()
+        echoes = overheard(caller, *heard), overheard(agent, *reversed(heard))
+        self.calls.overheard += sum(int(echo.sum()) for echo in echoes)
+        one, other = (
+            [segment for segment, echo in zip(segments, mask, strict=True) if not echo]
+            for segments, mask in zip((caller, agent), echoes, strict=True)
+        )
+        return one, other
 
     def _segments(self, audio: AudioRef, checksum: str, channel: int) -> Segments:
         recording = audio.open(channel)

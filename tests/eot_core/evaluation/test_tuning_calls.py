@@ -216,6 +216,41 @@ def test_the_agent_on_the_caller_s_channel(folder: Path, tmp_path: Path) -> None
     assert (clean.spoken_over, clean.turns, problems) == (0, 8, [])
 
 
+@pytest.mark.parametrize(("decibels", "later"), [(-20, 0.06), (-28, 0.2)])
+def test_a_faint_echo_of_the_agent_is_no_speech(folder: Path, tmp_path: Path, decibels: float, later: float) -> None:
+    """Faint, but speech: without more ado both sides would speak at once in every turn."""
+    with wave.open(str(folder / "call-00.wav")) as file:
+        both = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").reshape(-1, 2)
+    by = round(later * 16_000)
+    echo = np.pad(both[:-by, 1], (by, 0)) * 10 ** (decibels / 20)
+    write(tmp_path / "call-00.wav", both[:, 0] + echo, both[:, 1])
+    problems, notes = Problems(), []
+    calls = read(tmp_path, problems, on_note=notes.append)
+    clean = read(folder / "call-00.wav")
+    assert (calls.spoken_over, problems) == (0, [])
+    assert len(calls.items) == len(clean.items) == 4
+    for heard, said in zip(calls.items, clean.items, strict=True):
+        # What is about 0.1 s is a matter of one window.
+        found, wanted = ([(s.start, s.end) for s in item.spans if s.duration > 0.25] for item in (heard, said))
+        assert np.array(found) == pytest.approx(np.array(wanted), abs=0.1)
+    (note,) = notes
+    assert note.startswith(f"{calls.overheard} stretches of speech count for nothing: they are 12 dB and more below")
+    assert calls.overheard >= 4
+    assert clean.overheard == 0
+
+
+def test_who_speaks_into_what_the_other_says_is_no_echo(folder: Path, tmp_path: Path) -> None:
+    with wave.open(str(folder / "call-00.wav")) as file:
+        both = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").reshape(-1, 2).astype(np.int32)
+    first = read(folder / "call-00.wav").items[0].spans[-1]
+    mhm = voices(1.1)[0][: round(0.5 * 16_000)] // 2  # 6 dB below what the caller says else
+    at = round((first.end + 0.5) * 16_000)
+    both[at : at + len(mhm), 0] += mhm
+    write(tmp_path / "mhm.wav", both[:, 0], both[:, 1])
+    calls = read(tmp_path)
+    assert (calls.overheard, calls.spoken_over, len(calls.items)) == (0, 1, 4)
+
+
 class TestCache:
     def test_what_was_heard_is_kept(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         before = read(folder, cache=tmp_path)
