@@ -48,7 +48,8 @@ def overheard(own: Segments, own_power: Floats, other_power: Floats) -> Bools:
     spoken_here = mine[mine > theirs]
     if not len(spoken_here):  # nothing to hold them against
         return np.zeros(len(own), dtype=np.bool_)
-    return (mine <= theirs - FAINTER) & (mine <= np.median(spoken_here) - FAINTER)
+    fainter = np.minimum(theirs, np.median(spoken_here)) - FAINTER
+    return np.asarray(mine <= fainter, dtype=np.bool_)
 
 
 def _decibels(power: Floats, start: float, end: float) -> float:
