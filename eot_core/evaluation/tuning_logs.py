@@ -36,6 +36,8 @@ from .tuning_speech import speech_segments
 
 CUT_OFF_WITHIN = 1.0
 """Seconds; whoever speaks on so soon after the end of the turn had not finished."""
+_ANY_VERSION = SCHEMA.partition("/")[0] + "/"
+_FIRST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class LoggedScores:
 
 def find_logs(path: Path) -> list[Path]:
     """Decision logs at ``path``, or directly in it; what was rotated away (``.1``) comes first."""
-    files = [path] if path.is_file() else [*path.glob("*.jsonl"), *path.glob("*.jsonl.1")]
+    files = path.iterdir() if path.is_dir() else [path]
     return sorted((f for f in files if _is_log(f)), key=lambda f: (not f.name.endswith(".1"), f.name))
 
 
@@ -86,7 +88,8 @@ def _is_log(file: Path) -> bool:
         return False
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
-            return SCHEMA in lines.readline(2_000)
+            # The first line may be the rest of one, where somebody kept the end of a log.
+            return any(_ANY_VERSION in lines.readline(2_000) for _ in range(_FIRST_LINES))
     except OSError:
         return False
 
@@ -120,6 +123,7 @@ def read_logs(
 
 def _lines(file: Path, on_problem: Callable[[Problem], None]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    others: dict[str, list[int]] = {}
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, start=1):
@@ -130,10 +134,20 @@ def _lines(file: Path, on_problem: Callable[[Problem], None]) -> list[dict[str, 
                 if isinstance(row, dict) and row.get("schema") == SCHEMA:
                     rows.append(row)
                 elif line.strip():
-                    on_problem(Problem(f"{file.name} line {number}", f"is no line of a decision log ({SCHEMA})"))
+                    others.setdefault(_what_else(row), []).append(number)
     except OSError as error:
         raise DatasetError(f"{file}: cannot be read: {error}") from error
+    for why, numbers in others.items():
+        first = f"line {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} lines, the first is line {numbers[0]}"
+        on_problem(Problem(file.name, f"{first}: {why}"))
     return rows
+
+
+def _what_else(row: Any) -> str:
+    schema = row.get("schema") if isinstance(row, dict) else None
+    if isinstance(schema, str) and schema.startswith(_ANY_VERSION):
+        return f"{schema} is not known to this version, which reads {SCHEMA}"
+    return f"no line of a decision log ({SCHEMA})"
 
 
 _ORDER = {"turn_ended": 0, "speech": 1, "prediction": 2}
@@ -166,7 +180,10 @@ class _Reader:
                 if ended_at is not None:
                     self._pause(stream, asked, None)
                     asked = ended_at = None
-                asked = asked or (at, row, folder)  # asked again in the same pause
+                if asked is None:
+                    asked = at, row, folder
+                elif row.get("model") == v1_mini.NAME:  # asked again in the same pause, and it had a part
+                    asked = asked[0], row, folder
             elif kind == "turn_ended":
                 ended_at = at if asked is not None else None
             else:

@@ -139,7 +139,22 @@ class TestWhatCannotBeUsed:
             file.write('{"schema": "other"}\nnonsense\n\n{"schema": "eot-dec')
         problems = Problems()
         assert len(read(log, problems)) == 1
-        assert [p.item for p in problems] == ["log.jsonl line 4", "log.jsonl line 5", "log.jsonl line 7"]
+        (message,) = problems.messages("log.jsonl")
+        assert message == "3 lines, the first is line 4: no line of a decision log (eot-decision-log/1)"
+
+    def test_another_version_is_told_once(self, log: Log) -> None:
+        """As a log has it that a newer version went on with."""
+        log.asked(1.0)
+        log.line("speech", 1.5)
+        for at in (2.0, 3.0):
+            log.line("speech", at, schema="eot-decision-log/2")
+        problems = Problems()
+        assert len(read(log, problems)) == 1
+        (message,) = problems.messages("log.jsonl")
+        assert message == (
+            "2 lines, the first is line 3: eot-decision-log/2 is not known to this version, which reads "
+            "eot-decision-log/1"
+        )
 
     def test_v1_mini_decided(self, log: Log) -> None:
         log.asked(1.0, model="turn-detector-v1-mini")
@@ -151,6 +166,13 @@ class TestWhatCannotBeUsed:
         problems = Problems()
         assert [p.request for p in read(log, problems)] == ["s1-2"]
         assert "1 pauses were decided by turn-detector-v1-mini, whose scores tune nothing" in problems[0].message
+
+    def test_v1_mini_took_over_in_a_pause(self, log: Log) -> None:
+        log.asked(1.0)
+        log.asked(1.4, model="turn-detector-v1-mini")
+        log.line("turn_ended", 2.0)
+        with pytest.raises(ModelLicenseError, match="LiveKit Model License"):
+            read(log)
 
     def test_no_audio(self, log: Log) -> None:
         log.asked(1.0, audio=None)
@@ -175,6 +197,18 @@ class TestFinding:
         assert [f.name for f in find_logs(tmp_path)] == ["log.jsonl.1", "log.jsonl"]
         assert [f.name for f in find_logs(tmp_path / "log.jsonl")] == ["log.jsonl"]
         assert find_logs(tmp_path / "turns.jsonl") == find_logs(tmp_path / "notes.txt") == []
+
+    @pytest.mark.parametrize("first", ['ms": 0.2}\n', '{"schema": "eot-decision-log/2", "kind": "new"}\n'])
+    def test_whatever_its_first_line_is(self, tmp_path: Path, first: str) -> None:
+        """The end of a log that was cut off, or one that another version began."""
+        log = Log(tmp_path)
+        log.path.write_text(first)
+        log.line("speech", 0.0)
+        assert find_logs(tmp_path) == find_logs(log.path) == [log.path]
+
+    def test_of_another_name(self, tmp_path: Path) -> None:
+        Log(tmp_path, "decisions.log").line("speech", 0.0)
+        assert [f.name for f in find_logs(tmp_path)] == ["decisions.log"]
 
 
 class TestScoring:
