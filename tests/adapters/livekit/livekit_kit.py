@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
+from unittest import mock
 
 import aiohttp
 import numpy as np
@@ -21,15 +22,40 @@ from livekit.agents.voice.io import AudioInput
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT
 from eot_core import ModelSpec
 from eot_core.models.base import PcmArray
-from eot_core.protocol import InferenceStartRequested, InputAudio, ServerProtocol, SessionCreateRequested
+from eot_core.protocol import (
+    InferenceStartRequested,
+    InputAudio,
+    ServerProtocol,
+    SessionCloseRequested,
+    SessionCreateRequested,
+)
 from eot_core.transports.base import Calibration
 from eot_core.vad import SileroVAD, SpeechEnded
+from tests.faults.virtual_time import VirtualTimeLoop
+
+_P = ParamSpec("_P")
 
 ROOT = Path(__file__).parents[3]
 RECORDINGS = (
     *sorted((ROOT / "eot_core/data").glob("*.wav")),
     ROOT.parent / "shared/audio/picovoice-samples/pic1-test_out_of_context_es.flac",
 )
+
+
+def in_virtual_time(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
+    """A decorator for a test: waiting takes no time, and what it reads off any clock is exact."""
+
+    @functools.wraps(test)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        loop = VirtualTimeLoop()
+        with (
+            loop.in_charge(),
+            mock.patch("time.perf_counter", loop.time),
+            asyncio.Runner(loop_factory=lambda: loop) as runner,
+        ):
+            runner.run(test(*args, **kwargs))
+
+    return run
 
 
 @functools.cache
@@ -92,12 +118,13 @@ def scripted(model: object | None = None) -> ModelSpec:
 
 
 class Microphone(AudioInput):
-    """Audio in real time: what is said, and silence in between."""
+    """Audio in the time of the loop: what is said, and silence in between."""
 
     def __init__(self) -> None:
         super().__init__(label="microphone")
         self._to_say: list[PcmArray] = []
-        self._next = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._next = self._loop.time()
         self.spoken_until: float | None = None
         """Wall-clock time of the end of what was said last."""
         self.sends_silence = True
@@ -108,8 +135,8 @@ class Microphone(AudioInput):
 
     async def __anext__(self) -> rtc.AudioFrame:
         await until(lambda: self._to_say or self.sends_silence, 60.0)
-        self._next = max(self._next, time.monotonic() - 0.5)
-        await asyncio.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = max(self._next, self._loop.time() - 0.5)
+        await asyncio.sleep(max(0.0, self._next - self._loop.time()))
         self._next += 0.05
         chunk = np.zeros(800, np.int16)
         if self._to_say:
@@ -140,9 +167,10 @@ async def session(
 
 async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
     """Wait for a condition; the limit is only there to end a test that fails."""
-    deadline = time.monotonic() + seconds
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert loop.time() < deadline, "waited in vain"
         await asyncio.sleep(0.01)
 
 
@@ -208,6 +236,9 @@ class Gateway:
                         event.request_id, self.probability, created_at=now, backchannel_probability=self.backchannel
                     )
                     await socket.send_bytes(answer)
+                elif isinstance(event, SessionCloseRequested):
+                    await socket.send_bytes(protocol.session_closed(created_at=now))
+                    await socket.close()
         return socket
 
     @property

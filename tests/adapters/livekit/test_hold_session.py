@@ -1,4 +1,7 @@
-"""Held answers inside a real session: the speech is in real time, the time of the hold is moved by hand."""
+"""Held answers inside a real session: the time of the hold is moved by hand, the rest is in virtual time.
+
+In real time where a model hangs: virtual time waits for it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt
-from livekit_kit import Microphone, session, until, utterance
+from livekit_kit import Microphone, in_virtual_time, session, until, utterance
 
 from adapters.livekit import VAD, TurnDetector
 from eot_core import EndpointingOptions, ModelSpec, OperatingPoint
@@ -107,6 +110,7 @@ async def spoken(model: Model, held: bool = True, **options: Any) -> AsyncIterat
         model.go.set()
 
 
+@in_virtual_time
 async def test_the_language_is_named_after_the_prediction() -> None:
     """The usual order in the first turn of a call: the delays are those of the language all the same."""
     point = OperatingPoint("patient")
@@ -138,6 +142,7 @@ async def test_a_further_score_that_hangs_delays_no_turn_that_is_decided() -> No
 
 
 @pytest.mark.parametrize("probability", [0.9, 0.2])
+@in_virtual_time
 async def test_a_detector_that_is_replaced_while_it_holds_an_answer_gives_its_own(probability: float) -> None:
     async with spoken(Model(probability), endpointing=EndpointingOptions(0.8, 2.0)) as turn:
         answer = turn.stream._held_answer
@@ -159,6 +164,7 @@ class Waiter(Agent):
         self.entered = True
 
 
+@in_virtual_time
 async def test_another_agent_takes_over_while_an_answer_is_held() -> None:
     """LiveKit waits for the answer before it hands over, and asks nobody meanwhile how the pause goes on."""
     async with spoken(Model(0.2), endpointing=EndpointingOptions(0.8, 2.0)) as turn:
@@ -169,6 +175,7 @@ async def test_another_agent_takes_over_while_an_answer_is_held() -> None:
         assert answer.result().end_of_turn_probability == 0.2
 
 
+@in_virtual_time
 async def test_a_session_that_closes_waits_for_no_answer_that_is_held() -> None:
     async with spoken(Model(0.2), endpointing=EndpointingOptions(0.8, 2.0)) as turn:
         await turn.write("turn on the light")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from livekit_kit import session, until, utterance
+from livekit_kit import in_virtual_time, session, until, utterance
 
 from adapters.livekit import VAD, TurnDetector
 from eot_core import EndpointingOptions, ModelSpec, Prediction
@@ -34,6 +34,7 @@ def silent_at_the_end(pcm: np.ndarray[Any, Any]) -> float:
     return (len(pcm) - 1 - int(loud[-1])) / RATE
 
 
+@in_virtual_time
 async def test_the_model_hears_the_silence_that_the_vad_made_up() -> None:
     model = Model()
     detector = TurnDetector(model=model.spec())
@@ -56,6 +57,7 @@ async def test_the_model_hears_the_silence_that_the_vad_made_up() -> None:
         assert 0.1 < silent_at_the_end(model.seen[-1]) < 0.3
 
 
+@in_virtual_time
 async def test_a_held_answer_counts_from_the_last_audio() -> None:
     """The VAD makes the silence up in no time, but a second late."""
     detector = TurnDetector(model=Model().spec(), endpointing=EndpointingOptions(0.8, 2.0))
