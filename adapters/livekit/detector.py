@@ -97,10 +97,12 @@ class TurnDetector(inference.TurnDetector):
             fallback_model: the local model that takes over from the cloud; v1-mini if not given.
             operating_point: "quick", "balanced", "patient", or an :class:`eot_core.OperatingPoint`: threshold and
                 delays for whichever model and language is active. The moment is then decided here and not by the
-                session's delays, except that no turn ends before the session's ``min_delay``.
+                session. A ``min_delay`` or ``max_delay`` that session or agent were given
+                (``turn_handling["endpointing"]``) goes before the point's, and no turn ends before the session's
+                ``min_delay``, given or not.
             calibration: a file that ``eot tune`` wrote, to take operating points from; alone it means "balanced".
-            endpointing: delays of your own, instead of the operating point's; decided here too. Not given, and without
-                an operating point: the session's.
+            endpointing: delays of your own, instead of the operating point's and the session's; decided here too,
+                with the same least delay. Not given, and without an operating point: the session's.
 
         Raises:
             ValueError: an argument is out of range, a name is unknown, ``version`` and ``model`` disagree, or the cloud

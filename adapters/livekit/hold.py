@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable
 
 from eot_core import DetectorStream, Endpointer, EndpointingOptions, Prediction, TurnDecision
+from eot_core.clock import TimerHandle
+from eot_core.events import DecisionReason
 from eot_core.pause import Pause
 
 
@@ -20,24 +22,29 @@ class Hold:
     def __init__(
         self,
         core: DetectorStream,
-        options: EndpointingOptions,
+        delays: Callable[[], EndpointingOptions | None],
         prediction: Prediction,
         *,
         ended_at: float,
         release: Callable[[], None],
+        flush_stt: Callable[[], None],
     ) -> None:
         """
         Args:
             core: for thresholds, and further scores of the same pause.
-            options: the delays, and the curve between them.
+            delays: the delays, and the curve between them, of the language that is known by then.
             prediction: answered or default.
             ended_at: true end of speech, in seconds of the stream's clock.
             release: called once, when the turn is to end.
+            flush_stt: called once, in time for what the STT writes then to come before the end.
         """
         self._core = core
+        self._delays = delays
         self._prediction = prediction
         self._release = release
-        self._endpointer = Endpointer(options)
+        self._flush_stt = flush_stt
+        self._flush_timer: TimerHandle | None = None
+        self._endpointer = Endpointer(delays())
         self._pause = Pause(
             core, self._endpointer, ended_at=ended_at, clock=core.clock, decide=self._decide, on_due=self._on_due
         )
@@ -59,7 +66,17 @@ class Hold:
 
     def begin(self) -> None:
         """Hold the answer; the end may be now."""
+        decision = self._endpointer.decision
+        assert decision is not None
         self._pause.follow()
+        if self._released:
+            return
+        if decision.reason is DecisionReason.UNLIKELY:
+            # As LiveKit does it: short pauses tear nothing apart, and half of the delay is left for the transcript.
+            half = (decision.speech_ended_at + decision.commit_at) / 2
+            self._flush_timer = self._core.clock.call_at(half, self._flush_stt)
+        else:
+            self._flush_stt()
 
     async def reconsider(self) -> None:
         """The language may have become known, and with it other delays and another threshold.
@@ -77,10 +94,12 @@ class Hold:
     def cancel(self) -> None:
         """The pause is over, or somebody else ended the turn. Idempotent."""
         self._pause.cancel()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
         self._stop_waiting()
 
     def _decide(self, prediction: Prediction, at: float) -> TurnDecision | None:
-        self._endpointer.options = self._core.endpointing() or self._endpointer.options
+        self._endpointer.options = self._delays() or self._endpointer.options
         return self._endpointer.predicted(prediction, self._core.unlikely_threshold(), at)
 
     def _on_due(self) -> None:

@@ -14,11 +14,14 @@ from livekit.agents import LanguageCode
 from livekit.agents.voice.turn import TurnDetectionEvent
 
 from eot_core import DetectorStream, Outcome, Prediction
+from eot_core.languages import language_key
 from eot_core.models.base import SAMPLE_RATE
 
+from .delays import current_delays, longest_delay
 from .frames import mono
 from .heard import SILENCE_AT_PREDICTION, listening_task, made_up_so_far, silence_so_far, speech_so_far
 from .hold import Hold
+from .recognition import flush_stt
 
 logger = logging.getLogger("adapters.livekit")
 
@@ -62,7 +65,7 @@ class TurnDetectorStream:
         """LiveKit's task that hears the VAD, and asked."""
         self._ended = False
         self._complained: set[str] = set()
-        self._unsupported: set[str] = set()
+        self._unsupported: set[str | None] = set()
 
     # -- what can be asked ----------------------------------------------------------------------------------------
 
@@ -82,11 +85,15 @@ class TurnDetectorStream:
         return self._core.is_fallback
 
     @property
+    def is_degraded(self) -> bool:
+        """Whether the cloud is gone and no local model may take its place: turns end after the minimum delay."""
+        return self._core._session.route is None
+
+    @property
     def prediction_timeout(self) -> float:
         """Seconds after which LiveKit need not wait any longer; the future of :meth:`predict` is resolved by then."""
-        options = self._core.endpointing()
-        # An answer that is held comes when the turn is to end.
-        return self._core.prediction_timeout + (0.0 if options is None else options.max_delay)
+        # An answer that is held comes when the turn is to end, also where another model takes over meanwhile.
+        return self._core.prediction_timeout + longest_delay(self._core, self._asked_by)
 
     async def unlikely_threshold(self, language: LanguageCode | None) -> float:
         """Threshold, 0..1, for the model that gave the last answer. None, NOT_GIVEN: the last known language."""
@@ -108,14 +115,16 @@ class TurnDetectorStream:
         supported = self._core.supports_language(language)
         if supported and self._hold is not None:
             await self._hold.reconsider()
-        if not supported and str(language) not in self._unsupported:
-            self._unsupported.add(str(language))
+        known = self._core._session.language  # which it is where LiveKit says "multi", or has forgotten it
+        if not supported and known not in self._unsupported:
+            self._unsupported.add(known)
+            named = str(language) if language_key(language) == known else known
             logger.warning(
                 "%s was not made for the language %r: LiveKit ends turns after the minimum delay. Choose a model that "
                 "knows it, or give a threshold that you measured: unlikely_threshold={%r: ...}",
                 self.model,
-                str(language),
-                str(language),
+                named,
+                named,
             )
         return supported
 
@@ -218,8 +227,9 @@ class TurnDetectorStream:
             answer.set_result(_default_event(0.0))
             return
         prediction = inner.result()
-        options = self._core.endpointing()
-        if options is None or prediction.outcome not in (Outcome.ANSWERED, Outcome.DEFAULT):
+        asked_by = self._asked_by
+        delays = functools.partial(current_delays, self._core, asked_by)
+        if delays() is None or prediction.outcome not in (Outcome.ANSWERED, Outcome.DEFAULT):
             answer.set_result(_event(prediction))
             return
 
@@ -228,7 +238,14 @@ class TurnDetectorStream:
                 answer.set_result(_event(prediction))
 
         self._held_answer = answer
-        self._hold = Hold(self._core, options, prediction, ended_at=self._speech_ended_at, release=release)
+        self._hold = Hold(
+            self._core,
+            delays,
+            prediction,
+            ended_at=self._speech_ended_at,
+            release=release,
+            flush_stt=functools.partial(flush_stt, asked_by),
+        )
         self._hold.begin()
         if self._asked_by is not None:
             self._asked_by.add_done_callback(self._asker_left)

@@ -99,6 +99,18 @@ async def test_without_a_local_fallback_turns_end_on_the_delays() -> None:
     stream.push_audio(frame(noise(1.2)))
     assert (await stream.predict()).end_of_turn_probability == 1.0
     assert 0.0 <= await stream.unlikely_threshold(None) <= 1.0
+    assert stream.is_degraded
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("local_fallback", [True, False])
+async def test_it_is_degraded_only_where_nobody_is_left(gateway: Gateway, local_fallback: bool) -> None:
+    stream = TurnDetector(**credentials(gateway), local_fallback=local_fallback).stream()
+    assert not stream.is_degraded
+    await until(lambda: gateway.headers and stream._core.thresholds.calibration is not None)
+    await gateway.die()
+    await until(lambda: stream.is_fallback)
+    assert stream.is_degraded is not local_fallback
     await stream.aclose()
 
 

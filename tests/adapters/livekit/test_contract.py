@@ -117,6 +117,25 @@ async def test_a_language_that_the_model_does_not_know_is_said_to_be_so_once(cap
     await stream.aclose()
 
 
+async def test_that_warning_names_the_language_that_was_named(caplog: pytest.LogCaptureFixture) -> None:
+    """After a handoff LiveKit does not know it any more, and asks for None."""
+    stream = TurnDetector().stream()
+    for language in ("sv-SE", None, "multi", "sv"):
+        assert await stream.supports_language(language if language is None else LanguageCode(language)) is False
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "'sv-SE'" in warning.getMessage()
+    await stream.aclose()
+
+
+async def test_whatever_livekits_own_can_be_asked_ours_can_be_asked_too() -> None:
+    theirs, ours = inference.TurnDetector(version="v1-mini"), TurnDetector()
+    stream, mine = theirs.stream(), ours.stream()
+    for one, other in ((theirs, ours), (stream, mine)):
+        assert {name for name in dir(one) if not name.startswith("_")} <= set(dir(other))
+    await stream.aclose()
+    await mine.aclose()
+
+
 async def test_superseding_cancelling_flushing_and_closing_resolve_at_once_without_an_exception() -> None:
     stream = TurnDetector().stream()
     stream.push_audio(frame(noise(1.0)))

@@ -1,0 +1,60 @@
+"""LiveKit's ``AudioRecognition``, which asks the detector: it knows things of the session, and does not say.
+
+It is found through the task that asks. Where a later version of LiveKit has it elsewhere, nothing is known, and the
+detector does without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+from livekit.agents.voice.audio_recognition import AudioRecognition
+
+
+def session_delays(task: asyncio.Task[Any] | None) -> tuple[float | None, float | None]:
+    """``min_delay`` and ``max_delay`` that the user gave to the agent, or to the session, in seconds; None where they
+    are LiveKit's defaults."""
+    recognition = _recognition(task)
+    given = getattr(getattr(getattr(recognition, "_session", None), "options", None), "endpointing_overrides", {})
+    agent = getattr(getattr(recognition, "_hooks", None), "agent", None)
+    low, high = (
+        _seconds(getattr(agent, f"{name}_endpointing_delay", None), given.get(f"{name}_delay"))
+        for name in ("min", "max")
+    )
+    return low, high
+
+
+def flush_stt(task: asyncio.Task[Any] | None) -> None:
+    """Have the STT write what it has heard, where LiveKit does that in each pause: with one that has ``manual_flush``.
+
+    LiveKit does so once it has the detector's answer, which is too late where that is held. As it is done there
+    (livekit-agents 1.8, ``_bounce_eou_task`` in ``voice/audio_recognition.py``).
+    """
+    recognition: Any = _recognition(task)
+    pipeline: Any = getattr(recognition, "_stt_pipeline", None)
+    asks_by_itself = getattr(recognition, "_vad_base_turn_detection", False)
+    if not asks_by_itself or not getattr(pipeline, "manual_flush", False) or pipeline.audio_ch.closed:
+        return
+    if not getattr(recognition, "_stt_flush_requested", True):
+        recognition._stt_flush_requested = pipeline.flush()
+
+
+def _recognition(task: asyncio.Task[Any] | None) -> AudioRecognition | None:
+    frame = None if task is None else getattr(task.get_coro(), "cr_frame", None)
+    if frame is None:
+        return None
+    within = frame.f_locals  # of LiveKit's wrapper that logs exceptions, or of the method itself
+    for value in (within.get("self"), *within.get("args", ())):
+        if isinstance(value, AudioRecognition):
+            return value
+    return None
+
+
+def _seconds(*values: object) -> float | None:
+    """The first that is a number of seconds."""
+    for value in values:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+            return float(value)
+    return None
