@@ -30,13 +30,15 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
+from pipecat.turns.user_start import VADUserTurnStartStrategy
 from pipecat.turns.user_turn_processor import UserTurnProcessor
-from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserTurnStrategies
+from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
 from eot_core import EndpointingOptions, TurnDetector
 from eot_core.detector_options import DetectorOptions
 from eot_core.options import check_bool
 
+from .following import Follow
 from .mute import Missed
 from .own_vad import OwnVAD
 from .stop_timeout import stop_timeout_for
@@ -78,7 +80,8 @@ class TurnDetectorProcessor(UserTurnProcessor):
             endpointing: the delays; None: 0.3 and 2.5 s, as on LiveKit.
             wait_for_transcript: whether the end of a turn waits for the transcript. None: yes; with
                 ``emit_turn_frames`` no, since transcripts may not come by here, and an aggregator that follows waits
-                for them itself.
+                for them itself; words alone, without speech that the VAD hears, open no turn then, for they may be
+                those of the turn before.
             vad_analyzer: a VAD to run here; "auto": ours, where the pipeline has no other; None: none.
             emit_turn_frames: take the turns here instead of recommending a strategy.
             user_turn_stop_timeout: with ``emit_turn_frames``: seconds after which a silent turn ends by itself. None:
@@ -107,7 +110,10 @@ class TurnDetectorProcessor(UserTurnProcessor):
             endpointing=endpointing,
             wait_for_transcript=(not self._emits) if wait_for_transcript is None else wait_for_transcript,
         )
-        self._strategies = UserTurnStrategies(stop=[self._strategy])
+        words_come_late = self._emits and not self._strategy.wait_for_transcript
+        self._strategies = UserTurnStrategies(
+            start=[VADUserTurnStartStrategy()] if words_come_late else None, stop=[self._strategy]
+        )
         super().__init__(
             user_turn_strategies=self._strategies,
             user_turn_stop_timeout=stop_timeout_for(user_turn_stop_timeout, self._strategy.endpointing.max_delay),
@@ -224,7 +230,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
         await aggregator.queue_frame(VADUserStoppedSpeakingFrame(stop_secs=silence))
 
     async def _announce(self, *, realtime: bool = False) -> None:
-        strategies = _Follow() if self._emits else self._strategies
+        strategies = Follow() if self._emits else self._strategies
         told: dict[str, Any] = {"service_name": self.name, "user_turn_strategies": strategies}
         if realtime:
             await self.broadcast_frame(LLMServiceMetadataFrame, is_realtime_service=True, **told)
@@ -243,7 +249,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
             if realtime and (self._emits or self._strategy.wait_for_transcript):  # ours came after that word
                 await self._announce(realtime=True)
             return
-        if isinstance(theirs, _Follow) or any(
+        if isinstance(theirs, Follow) or any(
             isinstance(strategy, TurnDetectorUserTurnStopStrategy) for strategy in theirs.stop or []
         ):
             logger.warning(f"{self}: {frame.service_name} recommends a turn detector too: keep one of the two")
@@ -289,7 +295,3 @@ class TurnDetectorProcessor(UserTurnProcessor):
             logger.debug(f"{self}: the pipeline has a VAD; none is run here")
             vad, self._own_vad = self._own_vad, None
             await vad.give_way(spoke=spoke)
-
-
-class _Follow(ExternalUserTurnStrategies):
-    """What a processor recommends that takes the turns itself."""

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import weakref
 from typing import Any
 
 from loguru import logger
 from pipecat.frames.frames import (
+    CancelFrame,
+    EndFrame,
     Frame,
     InputAudioRawFrame,
     InterimTranscriptionFrame,
+    ProposedUserStoppedSpeakingFrame,
     STTMetadataFrame,
     TranscriptionFrame,
+    UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -89,6 +94,8 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._given_clock = clock
         self._gate = TranscriptGate()
         self._was_set_up = False
+        self._call: weakref.ref[FrameProcessorSetup] | None = None
+        """What this call's controller sets up with, however often it takes the strategy on."""
 
         self._clock: Clock
         self._stream: DetectorStream | None = None
@@ -96,6 +103,7 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._listening: Listening
         self._stop_secs = 0.0
         self._speaking = False
+        self._in_turn = False
         self._telling: Telling
         self._telling_task: asyncio.Task[None] | None = None
 
@@ -160,13 +168,17 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         if self.active:
             logger.warning(
                 f"{self}: a second user aggregator takes this strategy on: all audio is heard twice, and the turn ends "
-                "in both when its words have come to one. Put one aggregator before the branches of a "
-                "ParallelPipeline, or give each user_turn_strategies with a strategy of its own"
+                "in both when its words have come to one. Pass emit_turn_frames=True to TurnDetectorProcessor, and "
+                "user_turn_strategies=ExternalUserTurnStrategies() to each aggregator; or put one aggregator before "
+                "the branches of the ParallelPipeline"
             )
         await self._close()
         self._was_set_up = True
         self._clock = self._given_clock or LoopClock(asyncio.get_running_loop())
-        self._speaking = False
+        if self._call is None or self._call() is not setup:
+            self._call = weakref.ref(setup)
+            self._language = SpokenLanguage()
+            self._speaking = self._in_turn = False
         self._telling = Telling(self.name, self._call_event_handler, self.push_frame, self.broadcast_frame)
         self._telling_task = self.create_task(self._telling.run())
         self._stream = self._detector.stream()
@@ -181,12 +193,14 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
 
     async def handle_user_turn_started(self) -> None:
         """A turn begins. A pause goes on unless it had its words: a transcript may open a turn late."""
+        self._in_turn = True
         if self._pause is None or (self._complete and self._gate.has_text):
             self._drop()
         self._gate.turn_started()
 
     async def handle_user_turn_stopped(self) -> None:
         """The turn ended, whoever ended it."""
+        self._in_turn = False
         decision = self._endpointer.decision
         self._drop()
         self._gate.turn_started()
@@ -215,6 +229,11 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
                 self._heard_language(frame)
             case STTMetadataFrame():
                 self.stt_latency = frame.ttfs_p99_latency
+            case ProposedUserStoppedSpeakingFrame() | UserStoppedSpeakingFrame():
+                # The controller ends no turn while another component says that the user speaks, which may say so late.
+                await self._maybe_end_turn()
+            case EndFrame() | CancelFrame():
+                self._drop()  # the aggregator has ended the turn
         return ProcessFrameResult.CONTINUE
 
     # Pipecat calls process_frame from two tasks, for system frames and for the others. So what changes the state below
@@ -227,6 +246,8 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         stream.cancel(speech=frame.start_secs)
         resumed = self._endpointer.speech_resumed()
         self._drop()
+        if not self._in_turn:  # what was written so far opened none: a backchannel, or no wake phrase
+            self._gate.turn_started()
         self._gate.speech_started()
         if resumed is not None:
             await self._telling.decided(resumed)

@@ -24,7 +24,6 @@ from pipecat.frames.frames import (
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import (
     LLMContextAggregatorPair,
-    LLMUserAggregator,
     LLMUserAggregatorParams,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
@@ -300,12 +299,3 @@ def test_delays_of_the_detectors_own_are_in_force_from_the_start(log: list[str])
     assert processor._user_turn_controller._user_turn_stop_timeout > 6.0
     assert any("user_turn_stop_timeout" in line for line in log)
     assert TurnDetectorAnalyzer(detector=own).params.max_delay == 6.0
-
-
-async def test_two_aggregators_are_one_too_many(log: list[str]) -> None:
-    clock = ManualClock()
-    second = LLMUserAggregator(LLMContext())
-    async with Call(clock=clock, before=[make_processor(clock)], after=[second]) as call:
-        await call.settle()
-    (line,) = [line for line in log if line.startswith("WARNING")]
-    assert "a second user aggregator" in line
