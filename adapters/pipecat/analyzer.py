@@ -75,6 +75,7 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
         self._judge = Judge(type(self).__name__, self._endpointer, follows_detector=endpointing is None)
         self._language = language
         self._vad_stop_secs = check_seconds(vad_stop_secs, "vad_stop_secs")
+        self._vad_start_secs: float | None = None
         self._given_clock = clock
         self._clock: Clock | None = None
         self._stream: DetectorStream | None = None
@@ -95,6 +96,10 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
         options = self._endpointer.options
         return TurnDetectorParams(min_delay=options.min_delay, max_delay=options.max_delay)
 
+    def update_vad_start_secs(self, vad_start_secs: float) -> None:
+        """Take note of how much speech the VAD had heard when it reported it, in seconds."""
+        self._vad_start_secs = vad_start_secs
+
     def append_audio(self, buffer: bytes, is_speech: bool) -> EndOfTurnState:
         """Take int16 mono audio at :attr:`sample_rate`. Returns at once.
 
@@ -104,7 +109,7 @@ class TurnDetectorAnalyzer(BaseTurnAnalyzer):
         stream, _ = self._open()
         if is_speech and not self._speaking:
             self._speaking = self._speech_triggered = True
-            stream.cancel()
+            stream.cancel(speech=self._vad_start_secs)
             self._forget_pause()
         stream.push_audio(buffer, self.sample_rate)
         if is_speech:

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from call import Call, Script, detector, final
 from pipecat.audio.turn.base_turn_analyzer import EndOfTurnState
-from pipecat.frames.frames import MetricsFrame, SpeechControlParamsFrame
+from pipecat.frames.frames import MetricsFrame, SpeechControlParamsFrame, VADUserStartedSpeakingFrame
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
 from pipecat.turns.user_stop import TurnAnalyzerUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
-from adapters.pipecat import TurnDecisionMetricsData, TurnDetectorAnalyzer
+from adapters.pipecat import TurnDecisionMetricsData, TurnDetectorAnalyzer, TurnDetectorUserTurnStopStrategy
 from eot_core import EndpointingOptions, TurnDetector
 from eot_core.clock import ManualClock
+from eot_core.turn_audio import SURE_AFTER
 
 
 def call_with(analyzer: TurnDetectorAnalyzer, clock: ManualClock, **options: Any) -> Call:
@@ -175,7 +176,33 @@ async def test_the_next_turn_does_not_hear_the_one_before() -> None:
             await call.advance(0.2)
             await call.speak(0.02, level=1)
             await call.until(lambda turn=turn: len(call.turns) == turn)
-    assert [len(pcm) for pcm in script.seen] == [4800, 4800]  # 0.2 s before the onset, and 0.1 s of speech
+    # 0.2 s before the VAD was sure of the onset, the rest of its start_secs since then, and 0.1 s of speech.
+    heard = round((0.2 + (0.2 - SURE_AFTER) + 0.1) * 16_000)
+    assert [len(pcm) for pcm in script.seen] == [heard, heard]
+
+
+@pytest.mark.parametrize("start_secs", [0.06, 0.2, 0.5])
+async def test_it_hears_of_a_turn_what_the_strategy_hears(start_secs: float) -> None:
+    """A VAD is certain of speech only when it has lasted; the turn began before that."""
+    heard = []
+    for kind in ("strategy", "analyzer"):
+        clock = ManualClock()
+        script = Script()
+        asked = TurnDetector(model=script.spec(pre_speech=0.2), clock=clock)
+        if kind == "strategy":
+            call = Call(TurnDetectorUserTurnStopStrategy(detector=asked, clock=clock), clock=clock)
+        else:
+            call = call_with(TurnDetectorAnalyzer(detector=asked, clock=clock), clock)
+        async with call:
+            await call.speak(1.0)
+            await call.send(VADUserStartedSpeakingFrame(start_secs=start_secs))
+            await call.speak(0.6)
+            await call.speak(0.2, level=1)
+            await call.stop_speaking(0.2)
+            await call.until(lambda script=script: script.seen)
+        heard.append(script.seen[0])
+    assert len(heard[0]) == len(heard[1])
+    assert (heard[0] == heard[1]).all()
 
 
 async def test_it_may_be_used_again_after_cleanup() -> None:
