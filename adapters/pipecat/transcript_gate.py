@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+_REPORTED_AFTER = 0.2
+"""Seconds of silence after which the VAD reported the pause that an STT's latency was measured with; pipecat's
+VAD_STOP_SECS, which the figures of its services assume."""
+
 
 class TranscriptGate:
     """Follows the transcripts of one turn, as Pipecat's own stop strategies do.
@@ -31,9 +35,18 @@ class TranscriptGate:
         self._finalized = False
         self._due = None
 
-    def speech_ended(self, at: float) -> None:
-        """The last words are due now; ``at`` is the true end of speech."""
-        self._due = at + self.latency
+    def speech_ended(self, at: float, *, reported_after: float = 0.0) -> None:
+        """The last words are due now.
+
+        Args:
+            at: true end of speech.
+            reported_after: seconds after it in which it was reported. An STT is often told then to write down the
+                rest: one whose words would be there by that time writes them after it.
+        """
+        wait = self.latency
+        if 0.0 < wait <= reported_after:
+            wait = reported_after + max(0.0, wait - _REPORTED_AFTER)
+        self._due = at + wait
 
     def interim(self) -> None:
         """More is on the way: what was final does not cover it."""

@@ -68,6 +68,18 @@ def test_words_of_an_earlier_pause_of_the_turn_count_when_the_last_are_due() -> 
     assert it.is_open(3.5)
 
 
+@pytest.mark.parametrize(
+    ("latency", "reported_after", "due"),
+    [(0.5, 0.2, 1.5), (0.5, 0.28, 1.5), (0.5, 0.8, 2.1), (0.1, 0.8, 1.8), (0.9, 0.8, 1.9), (0.0, 0.8, 1.0)],
+)
+def test_an_stt_that_is_quicker_than_the_vad_writes_when_it_is_told_to(
+    latency: float, reported_after: float, due: float
+) -> None:
+    it = gate(latency)
+    it.speech_ended(1.0, reported_after=reported_after)
+    assert it.due == pytest.approx(due)
+
+
 @pytest.mark.parametrize("nonsense", [-1.0, math.nan, math.inf])
 def test_a_latency_that_is_none(nonsense: float) -> None:
     it = gate(nonsense)

@@ -150,3 +150,25 @@ async def test_speech_ends_the_wait_that_began_without_it() -> None:
         await call.start_speaking()
         await call.advance(5.0)
         assert call.turns == []
+
+
+async def test_the_last_words_are_waited_for_where_the_vad_is_slower_than_the_stt(log: list[str]) -> None:
+    """STTs are told by the VAD when to write down the rest. The words of an earlier pause are not all that was said."""
+    clock, script = ManualClock(), Script(0.1)
+    async with Call(make_strategy(clock, script), clock=clock) as call:
+        await call.send(stt_metadata(0.35))
+        await call.utter_without_prediction(stop_secs=0.8)
+        await call.until(lambda: call.predictions)
+        await call.send(final("I would like"))
+        await call.advance(0.5)
+        script.probability = 0.9
+        await call.utter_without_prediction(stop_secs=0.8)
+        await call.until(lambda: len(call.predictions) == 2)
+        await call.advance(0.12)  # STTs were measured with VADs that report after 0.2 s
+        assert call.turns == []
+        await call.send(final("a flight"))
+        await call.advance(0.05)
+        await call.until(lambda: call.turns)
+        assert call.turns[0][1] == "I would like a flight"
+    (line,) = [line for line in log if line.startswith("WARNING")]
+    assert "the VAD reports a pause after 0.8 s" in line
