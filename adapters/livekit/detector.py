@@ -6,6 +6,7 @@ import logging
 import os
 import ssl as ssl_module
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from eot_core.operating_points import Name as OperatingPointName
 from eot_core.options import check_seconds
 
 from .core import Core, with_retries
+from .recognition import MetricsListener, is_of_a_session
 from .stream import TurnDetectorStream
 
 logger = logging.getLogger("adapters.livekit")
@@ -121,6 +123,9 @@ class TurnDetector(inference.TurnDetector):
             finer_points = with_retries(FallbackOptions(enabled=may_fall_back), connection)
         # AgentActivity collects metrics only from instances of LiveKit's class; as v1-mini it loads and warns nothing.
         super().__init__(version="v1-mini")
+        self._sessions: dict[MetricsListener, None] = {}
+        """Of those that LiveKit has connected, in order."""
+        self._streams: weakref.WeakSet[TurnDetectorStream] = weakref.WeakSet()
         self._core = Core(
             version=_checked(version, "version", str),
             model=_given(model, None),
@@ -141,7 +146,6 @@ class TurnDetector(inference.TurnDetector):
             calibration=_given(calibration, None),
             endpointing=_given(endpointing, None),
         )
-        self._core.on("prediction", self._on_prediction)
         for event in ("fallback", "backchannel_opportunity"):
             self._core.on(event, partial(self._announce, event))
 
@@ -149,13 +153,22 @@ class TurnDetector(inference.TurnDetector):
 
     @property
     def model(self) -> str:  # type: ignore[override]
-        """Full name of the model that streams start with."""
-        return self._core.model
+        """Full name of the model that runs: the one that streams start with, or where every open stream left it for
+        the same other one, that. LiveKit names it in the metrics of each turn (``EOUMetrics``)."""
+        return self._running[0]
 
     @property
     def provider(self) -> str:
         """Who publishes that model: "livekit" for v1 and v1-mini."""
-        return self._core.provider
+        return self._running[1]
+
+    @property
+    def _running(self) -> tuple[str, str]:
+        local = self._core.local_model
+        active = {stream.model for stream in self._streams if not stream.closed}
+        if local is not None and active == {local.name}:
+            return local.name, local.provider
+        return self._core.model, self._core.provider
 
     def describe_options(self) -> dict[str, Any]:
         """What LiveKit's session report shows: no credentials, no endpoints."""
@@ -184,9 +197,8 @@ class TurnDetector(inference.TurnDetector):
     ) -> TurnDetectorStream:
         """A stream for one conversation, on the running event loop.
 
-        LiveKit opens one for each session and keeps it through handoffs between agents with the same detector. It
-        collects metrics from the detector that an agent starts with; after
-        ``session.update_options(turn_detection=...)`` listen to "metrics_collected" yourself.
+        LiveKit opens one for each session and keeps it through handoffs between agents with the same detector. The
+        metrics of its predictions are counted by that session, and by no other that shares the detector.
 
         Args:
             conn_options: instead of the detector's, for this stream.
@@ -194,7 +206,11 @@ class TurnDetector(inference.TurnDetector):
         Raises:
             RuntimeError: no event loop is running.
         """
-        return TurnDetectorStream(self._core.open_stream(_checked(conn_options, "conn_options", APIConnectOptions)))
+        core = self._core.open_stream(_checked(conn_options, "conn_options", APIConnectOptions))
+        stream = TurnDetectorStream(core)
+        core.on("prediction", partial(self._on_prediction, weakref.ref(stream)))
+        self._streams.add(stream)
+        return stream
 
     def update_options(
         self,
@@ -233,7 +249,17 @@ class TurnDetector(inference.TurnDetector):
             raise ValueError(f"event must be one of metrics_collected, {', '.join(EVENTS)}, got {event!r}")
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+        if event == "metrics_collected" and is_of_a_session(callback):
+            assert callback is not None
+            self._sessions[callback] = None
+            return callback
         return super().on(event, callback)
+
+    def off(self, event: Any, callback: Callable[..., Any]) -> None:
+        """Listen no more."""
+        if event == "metrics_collected":
+            self._sessions.pop(callback, None)
+        super().off(event, callback)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -243,22 +269,27 @@ class TurnDetector(inference.TurnDetector):
         except TypeError:  # LiveKit's emitter logs whatever else a listener raises
             logger.exception("a listener for %r raised", event)
 
-    def _on_prediction(self, prediction: Prediction) -> None:
+    def _on_prediction(self, stream: weakref.ref[TurnDetectorStream], prediction: Prediction) -> None:
         if prediction.outcome is Outcome.ANSWERED:
-            self._announce(
-                "metrics_collected",
-                EOTInferenceMetrics(
-                    timestamp=time.time(),
-                    total_duration=prediction.total_time,
-                    detection_delay=prediction.detection_delay,
-                    prediction_duration=prediction.inference_time,
-                    num_requests=1,
-                    metadata=Metadata(
-                        model_name=prediction.model,
-                        model_provider=self._core.provider_of(prediction),
-                    ),
+            metrics = EOTInferenceMetrics(
+                timestamp=time.time(),
+                total_duration=prediction.total_time,
+                detection_delay=prediction.detection_delay,
+                prediction_duration=prediction.inference_time,
+                num_requests=1,
+                metadata=Metadata(
+                    model_name=prediction.model,
+                    model_provider=self._core.provider_of(prediction),
                 ),
             )
+            self._announce("metrics_collected", metrics)
+            asked = stream()
+            mine = None if asked is None else asked.metrics_listener
+            for listener in list(self._sessions) if mine is None else [mine]:
+                try:
+                    listener(metrics)
+                except Exception:
+                    logger.exception("the session could not count metrics")
         self._announce("prediction", prediction)
 
 

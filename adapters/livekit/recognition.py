@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Any
 
+from livekit.agents.metrics import EOTInferenceMetrics
+from livekit.agents.voice.agent_activity import AgentActivity
 from livekit.agents.voice.audio_recognition import AudioRecognition
+
+MetricsListener = Callable[[EOTInferenceMetrics], object]
 
 
 def session_delays(task: asyncio.Task[Any] | None) -> tuple[float | None, float | None]:
@@ -39,6 +44,19 @@ def flush_stt(task: asyncio.Task[Any] | None) -> None:
         return
     if not getattr(recognition, "_stt_flush_requested", True):
         recognition._stt_flush_requested = pipeline.flush()
+
+
+def metrics_listener(task: asyncio.Task[Any] | None) -> MetricsListener | None:
+    """How the session whose task this is counts metrics."""
+    listener: MetricsListener | None = getattr(
+        getattr(_recognition(task), "_hooks", None), "_on_metrics_collected", None
+    )
+    return listener
+
+
+def is_of_a_session(listener: object) -> bool:
+    """Whether LiveKit, and not the user, listens with this."""
+    return isinstance(getattr(listener, "__self__", None), AgentActivity)
 
 
 def _recognition(task: asyncio.Task[Any] | None) -> AudioRecognition | None:

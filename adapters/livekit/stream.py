@@ -21,7 +21,7 @@ from .delays import current_delays, longest_delay
 from .frames import mono
 from .heard import SILENCE_AT_PREDICTION, listening_task, made_up_so_far, silence_so_far, speech_so_far
 from .hold import Hold
-from .recognition import flush_stt
+from .recognition import MetricsListener, flush_stt, metrics_listener
 
 logger = logging.getLogger("adapters.livekit")
 
@@ -127,6 +127,16 @@ class TurnDetectorStream:
                 named,
             )
         return supported
+
+    @property
+    def metrics_listener(self) -> MetricsListener | None:
+        """How the session that asked last counts metrics; None where it is not known."""
+        return metrics_listener(self._asked_by)
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`aclose` was called."""
+        return self._core.closed
 
     # -- the conversation -----------------------------------------------------------------------------------------
 

@@ -143,22 +143,17 @@ class VAD(vad.VAD):
         Raises:
             ValueError: an option is out of range; the message names it. Nothing has changed then.
         """
-        changes: dict[str, Any] = {
-            name: value
-            for name, value in (
-                ("min_speech_duration", min_speech_duration),
-                ("min_silence_duration", min_silence_duration),
-                ("activation_threshold", activation_threshold),
-                ("deactivation_threshold", deactivation_threshold),
-            )
-            if is_given(value)
-        }
-        options = replace(self._options, **changes)
-        prefix, max_speech = self._prefix, self._max_speech
-        if is_given(prefix_padding_duration):
-            prefix = check_seconds(prefix_padding_duration, "prefix_padding_duration")
-        if is_given(max_buffered_speech):
-            max_speech = check_seconds(max_buffered_speech, "max_buffered_speech", positive=True)
+        options, prefix, max_speech = _updated(
+            self._options,
+            self._prefix,
+            self._max_speech,
+            min_speech_duration=min_speech_duration,
+            min_silence_duration=min_silence_duration,
+            prefix_padding_duration=prefix_padding_duration,
+            max_buffered_speech=max_buffered_speech,
+            activation_threshold=activation_threshold,
+            deactivation_threshold=deactivation_threshold,
+        )
         self._options, self._prefix, self._max_speech = options, prefix, max_speech
         self._silero.options = options
         for stream in list(self._streams):
@@ -179,6 +174,7 @@ class VADStream(vad.VADStream):
     def __init__(self, parent: VAD, silero: SileroVAD, options: VADOptions, prefix: float, max_speech: float) -> None:
         self._silero = silero
         self._options = options
+        self._prefix, self._max_speech = prefix, max_speech
         self._buffer = SpeechBuffer(prefix, max_speech)
         self._core: CoreStream | None = None
         self._heard = 0.0
@@ -192,8 +188,38 @@ class VADStream(vad.VADStream):
         taken(event)
         return event
 
+    def update_options(
+        self,
+        *,
+        min_speech_duration: NotGivenOr[float] = NOT_GIVEN,
+        min_silence_duration: NotGivenOr[float] = NOT_GIVEN,
+        prefix_padding_duration: NotGivenOr[float] = NOT_GIVEN,
+        max_buffered_speech: NotGivenOr[float] = NOT_GIVEN,
+        activation_threshold: NotGivenOr[float] = NOT_GIVEN,
+        deactivation_threshold: NotGivenOr[float | None] = NOT_GIVEN,
+    ) -> None:
+        """Other options, for this stream alone, from the next window.
+
+        Raises:
+            ValueError: an option is out of range; the message names it. Nothing has changed then.
+        """
+        self._update(
+            *_updated(
+                self._options,
+                self._prefix,
+                self._max_speech,
+                min_speech_duration=min_speech_duration,
+                min_silence_duration=min_silence_duration,
+                prefix_padding_duration=prefix_padding_duration,
+                max_buffered_speech=max_buffered_speech,
+                activation_threshold=activation_threshold,
+                deactivation_threshold=deactivation_threshold,
+            )
+        )
+
     def _update(self, options: VADOptions, prefix: float, max_speech: float) -> None:
         self._options = options
+        self._prefix, self._max_speech = prefix, max_speech
         self._buffer.resize(prefix, max_speech)
         if self._core is not None:
             self._core.options = options
@@ -323,6 +349,24 @@ class VADStream(vad.VADStream):
         if message not in self._complained and len(self._complained) < 16:
             self._complained.add(message)
             logger.error("%s (reported once)", message)
+
+
+def _updated(
+    options: VADOptions,
+    prefix: float,
+    max_speech: float,
+    *,
+    prefix_padding_duration: NotGivenOr[float],
+    max_buffered_speech: NotGivenOr[float],
+    **changes: NotGivenOr[float | None],
+) -> tuple[VADOptions, float, float]:
+    given: dict[str, Any] = {name: value for name, value in changes.items() if is_given(value)}
+    options = replace(options, **given)
+    if is_given(prefix_padding_duration):
+        prefix = check_seconds(prefix_padding_duration, "prefix_padding_duration")
+    if is_given(max_buffered_speech):
+        max_speech = check_seconds(max_buffered_speech, "max_buffered_speech", positive=True)
+    return options, prefix, max_speech
 
 
 def _samples(at: float) -> int:

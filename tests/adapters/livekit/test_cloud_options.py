@@ -89,9 +89,12 @@ async def test_a_fallback_is_announced_and_metrics_name_the_model_that_answered(
     assert metrics.metadata is not None
     assert metrics.metadata.model_name == "turn-detector-v1-mini"
     assert stream.is_fallback
-    assert stream.model == "turn-detector-v1-mini"
-    assert detector.model == "turn-detector-v1"  # the next stream tries the cloud
+    assert stream.model == detector.model == "turn-detector-v1-mini"
+    other = detector.stream()  # which tries the cloud
+    assert detector.model == other.model == "turn-detector-v1"
+    await other.aclose()
     await stream.aclose()
+    assert detector.model == "turn-detector-v1"
 
 
 async def test_without_a_local_fallback_turns_end_on_the_delays() -> None:

@@ -159,6 +159,33 @@ async def test_options_change_for_open_streams_too() -> None:
     assert end.frames[0].duration == pytest.approx(0.5, abs=0.001)
 
 
+async def test_options_of_one_stream_leave_the_others_alone() -> None:
+    detector = VAD()
+    one, other = detector.stream(), detector.stream()
+    one.update_options(min_silence_duration=1.5)
+    with pytest.raises(ValueError, match="activation_threshold must be"):
+        one.update_options(min_silence_duration=0.3, activation_threshold=7.0)
+    pcm = np.concatenate((speech(), np.zeros(32_000, np.int16)))
+    silences: list[float] = []
+    for stream in (one, other):
+        for piece in frames(pcm):
+            stream.push_frame(piece)
+        stream.end_input()
+        silences.append([event.silence_duration async for event in stream if event.type is END][-1])
+        await stream.aclose()
+    assert silences == pytest.approx([1.5, 0.25], abs=0.04)
+    assert detector.min_silence_duration == 0.25
+
+
+async def test_whatever_livekits_own_can_be_asked_ours_can_be_asked_too() -> None:
+    theirs, ours = inference.VAD(), VAD()
+    stream, mine = theirs.stream(), ours.stream()
+    for one, other in ((theirs, ours), (stream, mine)):
+        assert {name for name in dir(one) if not name.startswith("_")} <= set(dir(other))
+    await stream.aclose()
+    await mine.aclose()
+
+
 async def test_speech_that_is_too_long_to_keep_is_said_once_to_be_cut(caplog: pytest.LogCaptureFixture) -> None:
     await hear(VAD(max_buffered_speech=0.2, prefix_padding_duration=0.0), frames(speech()[:32_000]))
     assert sum("max_buffered_speech" in record.getMessage() for record in caplog.records) == 1
