@@ -58,8 +58,14 @@ def apply_calibration(
         )
         return replace(point, calibration=table.without(local.name)), local
     if policies.heads:
-        from .models.own_head import with_heads
+        from .models.own_head import checksum, with_heads
 
+        for language, head in policies.heads.items():
+            if head.sha256 is not None and head.sha256 != checksum(head.document):
+                raise OperatingPointError(
+                    f"{table.where}: the head of the calibration file for {local.name} in {language!r} is not what "
+                    "eot tune wrote (its sha256 is another): take an undamaged copy, or run eot tune again"
+                )
         try:
             local = with_heads(local, {language: head.document for language, head in policies.heads.items()})
         except ModelError as error:

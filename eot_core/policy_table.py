@@ -14,15 +14,17 @@ Rates are shares of holds, 0..1; times are seconds. ``exponent`` and ``rescore_e
 
 A language may have a ``head`` too, fitted on one's own calls (:mod:`eot_core.models.own_head`)::
 
-    "en": {"points": [...], "head": {"document": {"format": "eot-open-head/1", ...}, "points": [...]}}
+    "en": {"points": [...], "head": {"document": {"format": "eot-open-head/1", ...}, "sha256": "...", "points": [...]}}
 
-``points`` beside it are for scores of the model as it is shipped, those within it for scores of that head.
+``points`` beside it are for scores of the model as it is shipped, those within it for scores of that head. ``sha256``
+is of the document (:func:`eot_core.models.own_head.checksum`) and may be left out.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -42,6 +44,10 @@ _POINT = {"budget", "value", "threshold", "min_delay", "max_delay", "exponent", 
     "detect_rate",
 }
 _SLACK = 1e-6
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+LONGEST_DELAY = 60.0
+"""Seconds; a delay of more is a number of milliseconds."""
 
 
 class OperatingPointError(ValueError):
@@ -90,6 +96,11 @@ class MeasuredPolicy:
         budget, value = point.get("budget"), point.get("value")
         if budget not in (None, "cutoff", "latency"):
             raise OperatingPointError(f'{where}: budget must be "cutoff" or "latency", got {budget!r}')
+        for name in ("min_delay", "max_delay"):
+            if isinstance(point[name], int | float) and LONGEST_DELAY < point[name] < float("inf"):
+                raise OperatingPointError(
+                    f"{where}: {name} is in seconds, at most {LONGEST_DELAY:g}, got {str(point[name])[:20]}"
+                )
         try:
             return cls(
                 threshold=check_probability(point["threshold"], "threshold"),
@@ -113,6 +124,8 @@ class OwnHead:
     """As :mod:`eot_core.models.eot_open_head` describes it. It is checked when a model takes it."""
     points: tuple[MeasuredPolicy, ...]
     """At least one policy."""
+    sha256: str | None = None
+    """Checksum of ``document``, as it was written; None where the file has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +171,7 @@ class PolicyTable:
             raise TypeError(f"calibration must be a path, got {type(path).__name__}")
         name = os.fspath(path)
         try:
-            with open(os.path.expanduser(name), encoding="utf-8") as file:
+            with open(os.path.expanduser(name), encoding="utf-8-sig") as file:  # an editor may have put a mark first
                 data = json.load(file)
         except OSError as error:
             raise OperatingPointError(f"calibration {name}: cannot be read: {error.strerror}") from error
@@ -209,16 +222,17 @@ def _model(name: str, row: Any, sources: Mapping[str, Any], where: str) -> Model
         if measured.get("head") is not None:
             head = _mapping(measured["head"], f"{where} {tag} head")
             document = _mapping(head.get("document"), f"{where} {tag} head: document")
-            heads[key] = OwnHead(document, _points(head, f"{where} {tag} head"))
+            heads[key] = OwnHead(
+                document, _points(head, f"{where} {tag} head"), _checksum(head.get("sha256"), f"{where} {tag} head")
+            )
     if not languages:
         raise OperatingPointError(f"{where}: languages is empty")
     source = sources.get(str(row.get("source")), {})
     said = [str(source[k]).rstrip(". ") for k in ("title", "caveat") if isinstance(source, Mapping) and source.get(k)]
-    checksum = row.get("sha256")
     return ModelPolicies(
         MappingProxyType(languages),
         (". ".join(said) or where) + ".",
-        str(checksum) if checksum is not None else None,
+        _checksum(row.get("sha256"), where),
         MappingProxyType(heads),
     )
 
@@ -228,6 +242,12 @@ def _points(row: Mapping[str, Any], where: str) -> tuple[MeasuredPolicy, ...]:
     if not isinstance(points, list) or not points:
         raise OperatingPointError(f"{where}: points must be a list with at least one policy")
     return tuple(MeasuredPolicy.from_json(point, f"{where} point {i}") for i, point in enumerate(points))
+
+
+def _checksum(value: Any, where: str) -> str | None:
+    if value is not None and not (isinstance(value, str) and _HEX.fullmatch(value)):
+        raise OperatingPointError(f"{where}: sha256 must be 64 hexadecimal digits, got {str(value)[:80]!r}")
+    return value
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..models.own_head import checksum
 from ..operating_points import OperatingPoint
 from ..policy_table import MeasuredPolicy, PolicyTable
 from .output_file import write_output
@@ -95,8 +96,9 @@ def _language(tuned: TunedLanguage) -> dict[str, Any]:
     }
     if tuned.head is not None:
         row["head_trial"] = _trial(tuned.head)
-        if tuned.head.tuning is not None:
-            row["head"] = {"document": tuned.head.document, **_tuning(tuned.head.tuning)}
+        if tuned.head.tuning is not None and tuned.head.document is not None:
+            document = tuned.head.document
+            row["head"] = {"document": document, "sha256": checksum(document), **_tuning(tuned.head.tuning)}
     return row
 
 

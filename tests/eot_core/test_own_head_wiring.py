@@ -19,6 +19,7 @@ from eot_core.effects import Route
 from eot_core.models import smart_turn
 from eot_core.models.handle import model_handle
 from eot_core.models.onnx_file import onnx_file
+from eot_core.models.own_head import checksum
 from eot_core.models.registry import resolve_model
 from eot_core.policy_table import OperatingPointError, PolicyTable
 from eot_core.transports.base import Answer
@@ -269,6 +270,19 @@ class TestDetector:
             TurnDetector(model="eot-open-1", calibration=path)
         assert str(raised.value).startswith(f"calibration {path}: the head of the calibration file for eot-open-1 ")
 
+    def test_a_head_that_was_damaged(self, path: Path) -> None:
+        """One letter of its weights is another: they are as many, and as finite, as before."""
+        content = json.loads(path.read_text())
+        head = content["models"]["eot-open-1"]["languages"]["en"]["head"]
+        head["sha256"] = checksum(head["document"])
+        path.write_text(json.dumps(content))
+        assert TurnDetector(model="eot-open-1", calibration=path).local_model is not None
+        weights = head["document"]["weights"]
+        head["document"]["weights"] = weights[:40] + ("A" if weights[40] != "A" else "B") + weights[41:]
+        path.write_text(json.dumps(content))
+        with pytest.raises(OperatingPointError, match=r"in 'en' is not what eot tune wrote .* run eot tune again"):
+            TurnDetector(model="eot-open-1", calibration=path)
+
     def test_the_head_of_another_encoder(self, path: Path) -> None:
         content = json.loads(path.read_text())
         content["models"]["eot-open-1"]["languages"]["de"]["head"]["document"]["encoder"]["sha256"] = "cd" * 32
@@ -290,6 +304,7 @@ class TestDetector:
             ([], "en head must be a JSON object"),
             ({"points": []}, "head: document must be a JSON object"),
             ({"document": {}, "points": []}, "en head: points must be a list with at least one policy"),
+            ({"document": {}, "points": [WITH_HEAD], "sha256": "abc"}, "en head: sha256 must be 64 hexadecimal digits"),
         ],
     )
     def test_files_that_make_no_sense(self, head: Any, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from own_head_files import moved_head
@@ -18,8 +19,9 @@ from eot_core.evaluation.tuning_file import calibration, report_lines, write_cal
 from eot_core.evaluation.tuning_head import HeadTrial
 from eot_core.evaluation.tuning_measure import Measured
 from eot_core.evaluation.tuning_own import TunedHead, TunedLanguage
+from eot_core.models.own_head import checksum
 from eot_core.operating_points import OperatingPoint
-from eot_core.policy_table import PolicyTable
+from eot_core.policy_table import OperatingPointError, PolicyTable
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,28 @@ class TestFile:
             write_calibration(path, {"x": float("nan")})
         assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
         assert path.read_text() == "before"
+
+
+class TestEditedByHand:
+    def test_a_mark_that_an_editor_put_first(self, tuning: Tuning, tmp_path: Path) -> None:
+        path = tmp_path / "c.json"
+        path.write_text(json.dumps(content(tuning)), encoding="utf-8-sig")
+        assert OperatingPoint("patient", calibration=path).knows("a-model")
+
+    @pytest.mark.parametrize(("name", "value"), [("max_delay", 1250), ("min_delay", 300.0), ("max_delay", 10**400)])
+    def test_milliseconds(self, tuning: Tuning, name: str, value: float) -> None:
+        """A caller would wait for twenty minutes."""
+        edited: Any = content(tuning)
+        point = edited["models"]["a-model"]["languages"]["en"]["points"][0]
+        point.update({"max_delay": max(value, point["max_delay"]), name: value})
+        with pytest.raises(OperatingPointError, match=rf"point 0: {name} is in seconds, at most 60, got {value}"[:70]):
+            PolicyTable.from_json(edited)
+
+    def test_a_checksum_that_is_none(self, tuning: Tuning) -> None:
+        edited: Any = content(tuning)
+        edited["models"]["a-model"]["sha256"] = "ab" * 31
+        with pytest.raises(OperatingPointError, match="a-model: sha256 must be 64 hexadecimal digits, got 'abab"):
+            PolicyTable.from_json(edited)
 
 
 class TestText:
@@ -237,7 +261,9 @@ class TestHeads:
     def test_a_head_and_its_points(self, with_head: TunedLanguage, tmp_path: Path) -> None:
         write_calibration(tmp_path / "c.json", calibration("my-calls", [with_head], {}, {}))
         point = OperatingPoint(max_cutoff_rate=0.05, calibration=tmp_path / "c.json")
-        assert point.heads("a-model")["en"].document["format"] == "eot-open-head/1"
+        head = point.heads("a-model")["en"]
+        assert head.document["format"] == "eot-open-head/1"
+        assert head.sha256 == checksum(head.document)
         shipped, own = point.resolve("a-model", "en"), point.resolve("a-model", "en", head="en")
         assert own.threshold == 0.123 != shipped.threshold
         row = json.loads((tmp_path / "c.json").read_text())["models"]["a-model"]["languages"]["en"]
