@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..audio import resample, to_pcm
+from ..audio import check_sample_rate, resample, to_pcm
 from ..languages import language_key
 from ..models.base import SAMPLE_RATE, ModelError, ModelSpec, PcmArray
 from ..models.handle import model_handle
@@ -53,7 +53,8 @@ class EotBenchAdapter:
         self._vad = SileroVAD()
         self.adapter_id = f"eot-adapters-{self.spec.name}" + (f"-{self.spec.sha256[:12]}" if self.spec.sha256 else "")
         self.display_name = self.spec.name
-        self.max_audio_sec = self.spec.window
+        # The harness gives no more than that: a model that scores turns needs to know where the turn began.
+        self.max_audio_sec = self.spec.window if self.spec.pre_speech is None else None
 
     def supports_language(self, lang_code: str) -> bool:
         """Whether the model was made for the language; one that names no languages takes any."""
@@ -67,7 +68,7 @@ class EotBenchAdapter:
                 at the moment of scoring. ``language`` and ``messages`` are not used.
 
         Raises:
-            AudioFormatError: an array cannot be understood.
+            AudioFormatError: an array cannot be understood, or its sampling rate is none.
             ModelError: the model said what is no probability.
         """
         scores = [float(self._model.predict(self._pcm(item["audio"]))) for item in batch]
@@ -77,7 +78,7 @@ class EotBenchAdapter:
         return scores
 
     def _pcm(self, audio: Mapping[str, Any]) -> PcmArray:
-        array, rate = np.asarray(audio["array"]), int(audio["sampling_rate"])
+        array, rate = np.asarray(audio["array"]), check_sample_rate(audio["sampling_rate"])
         begin = max(len(array) - round(self.spec.window * rate), self._begin(array, rate))
         pcm = to_pcm(array[begin:])
         if rate != SAMPLE_RATE and len(pcm):

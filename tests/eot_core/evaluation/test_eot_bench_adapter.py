@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from known_set import Problems, row, write_rows, write_wav
 from models.tiny_onnx import write_mean_model
 from vad_speech import recordings
 
+from eot_core.audio import AudioFormatError
 from eot_core.evaluation.dataset import read_dataset
 from eot_core.evaluation.eot_bench import MODEL_VARIABLE, EotBenchAdapter
 from eot_core.evaluation.scorers import ModelScorer
@@ -43,6 +45,8 @@ class TestContract:
         assert all(isinstance(score, float) for score in scores)
         assert adapter.predict_batch([item(0.5, seconds=0.0)]) == [0.0]
         assert adapter.predict_batch([]) == []
+        with pytest.raises(AudioFormatError, match="sample_rate"):
+            adapter.predict_batch([item(0.5) | {"audio": {"array": np.ones(100), "sampling_rate": 0}}])
 
     def test_only_the_newest_audio_counts(self, adapter: EotBenchAdapter) -> None:
         array = np.concatenate((np.full(RATE, 0.9), np.full(RATE // 2, 0.1))).astype(np.float32)
@@ -96,6 +100,29 @@ def test_a_model_that_scores_turns_hears_what_eot_bench_gives_it(tmp_path: Path)
     heard.clear()
     adapter.predict_batch([{"audio": {"array": np.zeros(RATE, dtype=np.float32), "sampling_rate": RATE}}])
     assert len(heard[0]) == RATE
+
+
+def test_the_harness_cuts_off_no_beginning_of_a_turn(tmp_path: Path) -> None:
+    """It cuts what it gives to ``max_audio_sec``: where that began in a pause, what was said before it was lost."""
+    (spoken,) = recordings(1)
+    said = spoken[20_000:120_000]
+    long = np.concatenate((said, np.zeros(2 * RATE, dtype=np.int16), said, np.zeros(RATE, dtype=np.int16)))
+    spec = onnx_file(write_mean_model(tmp_path / "level.onnx", ["batch", "samples"]), window=8.0, pre_speech=0.7)
+    heard: list[np.ndarray] = []
+
+    class Spy:
+        def predict(self, pcm: np.ndarray) -> float:
+            heard.append(pcm)
+            return 0.5
+
+    adapter = EotBenchAdapter(spec)
+    adapter._model = Spy()  # type: ignore[assignment]
+    at = len(long) - round(0.8 * RATE)
+    assert at - 8 * RATE > len(said)  # in the pause
+    longest = adapter.max_audio_sec
+    array = long[0 if longest is None else at - math.ceil(longest * RATE) : at]
+    adapter.predict_batch([{"audio": {"array": array, "sampling_rate": RATE}, "messages": []}])
+    assert np.array_equal(heard[0], long[at - 8 * RATE : at])
 
 
 def test_what_is_no_probability(tmp_path: Path) -> None:
