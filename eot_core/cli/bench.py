@@ -95,6 +95,8 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from ..evaluation.predictions import is_predictions
     from ..evaluation.tables import report_lines
 
+    if not args.dataset:  # an unset variable of a script, and not the folder one happens to be in
+        raise ValueError("DATASET is empty: name a file or a folder")
     scoring_arguments.check_numbers(args, (("--limit", args.limit, 1), ("--channel", args.channel, 0)))
     check_outputs(args)
     scored = None
@@ -111,6 +113,9 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     finally:
         for line in report_lines(result):
             print(line, file=out)
+    if not any(evaluation.families for evaluation in result.overall.values()):
+        print(f"eot bench: {args.dataset}: {result.notes[0]}", file=err)
+        return EXIT_FAILED
     return EXIT_OK if written and not result.failed else EXIT_PARTLY
 
 

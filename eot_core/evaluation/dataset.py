@@ -11,7 +11,7 @@ from typing import Any
 
 from . import arrow_files
 from .calls import call_items, is_call
-from .items import Item, ItemError, Problem, parse_item
+from .items import REQUIRED, Item, ItemError, Problem, parse_item
 
 _ROW_FILES = ("turns.jsonl", "metadata.jsonl")
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+?)(-\d{5}-of-\d{5}.*)?$")
@@ -183,16 +183,25 @@ def _split_of(file: Path) -> str | None:
 
 
 def _file(path: Path, split: str | None) -> Rows:
-    if path.suffix == ".parquet":
-        for number, row in enumerate(_parquet_rows(path)):
-            yield f"{path.name} row {number}", row, path.parent, split
-    elif path.suffix == ".arrow":
-        for number, row in enumerate(_arrow_rows(path)):
+    if path.suffix in (".parquet", ".arrow"):
+        for number, row in enumerate((_parquet_rows if path.suffix == ".parquet" else _arrow_rows)(path)):
+            if number == 0:
+                _check_columns(path, row)
             yield f"{path.name} row {number}", row, path.parent, split
     elif path.suffix in (".jsonl", ".json", ".ndjson"):
         yield from _json_rows(path, split)
     else:
         raise DatasetError(f"{path}: give a .jsonl or .parquet file, or a folder")
+
+
+def _check_columns(path: Path, row: dict[str, Any]) -> None:
+    """Every row of a table has its columns: what lacks one is said once."""
+    there = {"audio" if name == "file_name" else name for name in row}
+    missing = [name for name in REQUIRED if name not in there]
+    if missing and not {"speech", "channels"} <= there:
+        raise DatasetError(
+            f"{path}: is no dataset: it has no column {', '.join(missing)}; the schema asks for {', '.join(REQUIRED)}"
+        )
 
 
 def _json_rows(path: Path, split: str | None) -> Rows:

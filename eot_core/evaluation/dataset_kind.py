@@ -61,9 +61,18 @@ def refuse_for_bench(path: Path) -> None:
 
 def _refuse(path: Path) -> None:
     if not path.exists():
-        raise DatasetError(f"{path}: no such file or folder")
+        raise DatasetError(f"{path}: no such file or folder{_hub_hint(path)}")
     if path.is_file() and path.suffix in (".json", "") and is_calibration(path):
         raise DatasetError(
             f"{path}: is a calibration file, as eot tune writes it: give what it was made of, or the file to "
             "TurnDetector(calibration=...)"
         )
+
+
+def _hub_hint(path: Path) -> str:
+    """What to do where a dataset of the Hugging Face hub was named ("livekit/eot-bench-data", or its URL); else ""."""
+    owner, name = path.parts[-2:] if len(path.parts) >= 2 else ("", "")
+    named = len(path.parts) == 2 and not path.suffix and not path.parent.exists()
+    if not named and "huggingface.co" not in path.parts:
+        return ""
+    return f": download it first (hf download --repo-type dataset {owner}/{name} --local-dir {name})"

@@ -31,7 +31,10 @@ class Problem:
     """False: it was counted all the same."""
 
     def __str__(self) -> str:
-        return f"{self.item}: {self.message}" + ("" if self.left_out else " (counted all the same)")
+        """In one line, whatever an id holds."""
+        return f"{_one_line(self.item)}: {_one_line(self.message, None)}" + (
+            "" if self.left_out else " (counted all the same)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,12 @@ def _objects(value: Any) -> tuple[Mapping[str, Any], ...]:
 
 def _is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LONGEST
+
+
+def _one_line(text: str, longest: int | None = 100) -> str:
+    """``text`` without what moves the cursor, colours a terminal or ends a line."""
+    text = text if longest is None or len(text) <= longest else f"{text[:longest]}..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _short(value: Any) -> str:

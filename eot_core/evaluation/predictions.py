@@ -157,6 +157,8 @@ def read_predictions(path: str | Path, options: ScoringOptions | None = None) ->
                 f"{path}: span {index} of {item} has no score at {options.score_at:g} s: say when it was scored "
                 "(--score-at)"
             )
+    if not spans:
+        raise DatasetError(f"{path}: holds no scores")
     rows = [span.row(options.moments) for span in spans.values()]
     first = np.array([row[0] for row in rows], dtype=np.float64)
     asked = np.isfinite(first)
@@ -199,7 +201,7 @@ class _Scores:
 
 def _collect(spans: dict[tuple[str, int], _Scores], row: Mapping[str, Any]) -> None:
     key = (str(row["id"]), int(row["span_index"]))
-    into, label = float(row["silence_dur"]), row["label"]
+    into, label = round(float(row["silence_dur"]), 6), row["label"]
     if label not in ("hold", "eot"):
         raise ValueError(f'label must be "hold" or "eot", got {label!r}')
     if not 0 <= into < math.inf:

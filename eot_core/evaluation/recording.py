@@ -79,9 +79,7 @@ class AudioRef:
         try:
             file = soundfile.SoundFile(io.BytesIO(encoded) if encoded is not None else str(self.path))
         except (RuntimeError, OSError, TypeError, ValueError) as error:
-            # Of an MP3 file that is none libsndfile says that it does not exist.
-            why = "its content is no audio" if "does not exist" in str(error) else str(error)
-            raise AudioFileError(f"{name}: not a recording that can be read: {why}") from error
+            raise AudioFileError(f"{name}: not a recording that can be read: {_why(error)}") from error
         if not MIN_SAMPLE_RATE <= file.samplerate <= MAX_SAMPLE_RATE:
             raise AudioFileError(f"{name}: sample rate {file.samplerate} Hz is outside {MIN_SAMPLE_RATE} to 192000 Hz")
         if file.frames <= 0:
@@ -109,10 +107,20 @@ def _checksum(path: Path, size: int, changed: int) -> str:
     return digest.hexdigest()
 
 
+def _why(error: Exception) -> str:
+    """What libsndfile says, without the path that is named before it."""
+    said = str(getattr(error, "error_string", error)).strip().rstrip(".")
+    if "does not exist" in said:  # of an MP3 file that is none
+        return "its content is no audio"
+    if "not recognised" in said:
+        return "its format is not known: convert it to WAV, FLAC, Ogg or MP3 (ffmpeg -i RECORDING RECORDING.wav)"
+    return said
+
+
 def _check_file(path: Path) -> None:
     try:
         if not path.is_file():
-            raise AudioFileError(f"{path}: no such file")
+            raise AudioFileError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
         if path.stat().st_size == 0:
             raise AudioFileError(f"{path}: is empty")
     except OSError as error:
@@ -141,8 +149,8 @@ class Recording:
         self.channels = channels
         self.name = name
         self._channel = channel
-        if pcm is None and self.duration <= WHOLE:
-            self._pcm = self._decode(0, frames)
+        if pcm is None and (self.duration <= WHOLE or not file.seekable()):
+            self._pcm = self._whole()
 
     @property
     def duration(self) -> float:
@@ -173,9 +181,15 @@ class Recording:
             self._file.close()
             self._file = None
 
+    def _whole(self) -> PcmArray:
+        step = int(WHOLE * self.rate)
+        pieces = [self._decode(first, min(self.frames, first + step)) for first in range(0, self.frames, step)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
     def _decode(self, first: int, last: int) -> PcmArray:
         try:
-            self._file.seek(first)
+            if self._file.seekable():  # GSM 6.10, which telephone exchanges record, is not
+                self._file.seek(first)
             samples = self._file.read(last - first, dtype="float32", always_2d=True)
         except (RuntimeError, OSError) as error:
             raise AudioFileError(f"{self.name}: cannot be decoded at {first / self.rate:.1f} s: {error}") from error

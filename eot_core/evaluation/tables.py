@@ -33,9 +33,12 @@ def report_lines(result: Benchmark) -> Iterator[str]:
         if rows:
             yield ""
             yield from _table(CURVES[curve], rows, curve)
-    if result.notes:
+    left_out = len({problem.item for problem in result.problems if problem.left_out})
+    what = "1 item was" if left_out == 1 else f"{left_out} items were"
+    told = [f"{what} left out, in whole or in part: standard error, --json and --html say why"] if left_out else []
+    if notes := [*result.notes, *told]:
         yield ""
-        yield from (f"note: {note}" for note in result.notes)
+        yield from (f"note: {note}" for note in notes)
     if result.overall:
         yield ""
         yield "Each budget's policy is chosen on the pauses it is measured on, as in eot-bench; brackets: 95 %, drawn"

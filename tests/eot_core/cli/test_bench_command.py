@@ -132,6 +132,7 @@ class TestDone:
         assert "eot bench: x: " in err
         assert "no such file" in err
         assert "all: 4 ends, 4 holds" in out
+        assert "note: 1 item was left out, in whole or in part: standard error, --json and --html say why" in out
 
 
 class TestFailed:
@@ -139,6 +140,13 @@ class TestFailed:
         ("argv", "message"),
         [
             (("none.jsonl",), "none.jsonl: no such file or folder"),
+            (("",), "DATASET is empty: name a file or a folder"),
+            (
+                ("livekit/eot-bench-data",),
+                "no such file or folder: download it first (hf download --repo-type dataset livekit/eot-bench-data "
+                "--local-dir eot-bench-data)",
+            ),
+            (("https://huggingface.co/datasets/a/b",), "hf download --repo-type dataset a/b --local-dir b)"),
             (
                 ("KNOWN", "--models", "turn-detector-v1-mini"),
                 "may run only inside LiveKit Agents (LiveKit Model License)",
@@ -190,6 +198,21 @@ class TestFailed:
         code, out, err = run(tmp_path / "p" / "elapsed.predictions.parquet", *argv)
         assert (code, out) == (bench.EXIT_FAILED, "")
         assert f"{argv[0]} needs a dataset with its audio" in err
+
+    @pytest.mark.parametrize(("only", "lacking"), [("holds", "ends of turns"), ("ends", "holds (pauses of 0.2 to 5 s")])
+    def test_holds_alone_or_ends_alone(self, tmp_path: Path, only: str, lacking: str) -> None:
+        """There is nothing to measure: what was counted is written, and the exit code says that it is no result."""
+        turns = {"a-1": [(0.5, 0.3, 0.1), (0.5, 0.1, 0.9)]} if only == "holds" else {"a-1": [(0.5, 1.0, 0.9)]}
+        lacking += "" if only == "holds" else " inside a turn)"
+        known, report = write_known(tmp_path, turns), tmp_path / "out.json"
+        code, out, err = run(known, "--models", "elapsed,vad", "--json", report, *QUICK)
+        assert code == bench.EXIT_FAILED
+        assert err.splitlines()[-1] == (
+            f"eot bench: {known}: there are no {lacking} among the pauses that could be scored, so that no figure can be "
+            "given"
+        )
+        assert ("0 ends, 1 holds" if only == "holds" else "1 ends, 0 holds") in out
+        assert json.loads(report.read_text())["models"]["elapsed"]["families"] == []
 
     def test_no_model_is_left(self, known: Path, tmp_path: Path) -> None:
         (tmp_path / "bad.onnx").write_bytes(b"no graph")

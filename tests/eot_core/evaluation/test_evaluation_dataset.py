@@ -189,6 +189,22 @@ class TestParquet:
         result = score_items(items, [toy_model(tmp_path)], UNCHECKED, on_problem=Problems())
         assert result.for_model("toy").score == pytest.approx([p for t in TURNS.values() for *_, p in t], abs=1e-4)
 
+    def test_a_table_without_its_columns(self, tmp_path: Path) -> None:
+        """Is told of once, not for each of its rows; of several files, the others are read."""
+        pa = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        other = pa.table({"id": ["x", "y"], "language": ["en", "en"], "text": ["a", "b"]})
+        message = "x.parquet: is no dataset: it has no column audio, silence_spans; the schema asks for id, language, "
+        parquet.write_table(other, tmp_path / "x.parquet")
+        problems = Problems()
+        with pytest.raises(DatasetError, match=re.escape(message)):
+            read_dataset(tmp_path / "x.parquet", on_problem=problems)
+        assert problems == []
+        parquet.write_table(pa.Table.from_pylist(self.rows(tmp_path)), tmp_path / "z.parquet")
+        assert len(read_dataset(tmp_path, on_problem=problems)) == len(TURNS)
+        (problem,) = problems
+        assert message in str(problem)
+
     def test_broken(self, tmp_path: Path) -> None:
         pytest.importorskip("pyarrow")
         (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
@@ -245,6 +261,9 @@ class TestPredictions:
         line = {"id": "a", "language": "en", "span_index": 0, "timestamp": 0.4, "silence_dur": 0.4, "p_eot": 0.5}
         parquet.write_table(pa.Table.from_pylist([line]), tmp_path / "p.parquet")
         with pytest.raises(DatasetError, match="has no column label"):
+            read_predictions(tmp_path / "p.parquet")
+        parquet.write_table(pa.Table.from_pylist([{**line, "label": "eot"}]).slice(1), tmp_path / "p.parquet")
+        with pytest.raises(DatasetError, match="holds no scores"):
             read_predictions(tmp_path / "p.parquet")
         good = {**line, "label": "eot"}
         parquet.write_table(pa.Table.from_pylist([good]), tmp_path / "p.parquet")

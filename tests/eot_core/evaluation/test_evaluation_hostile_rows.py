@@ -77,6 +77,15 @@ def test_a_line_that_is_none(tmp_path: Path, line: bytes, message: str) -> None:
     assert message in problems.messages("r.jsonl line 2")[0]
 
 
+def test_an_id_that_writes_on_the_terminal(tmp_path: Path) -> None:
+    """A message is one line, and colours nothing."""
+    _, problems = read_around(tmp_path, json.dumps(row("\x1b[31mred\n\r\u202e" + "x" * 5000, "good.wav", [])).encode())
+    (text,) = (str(problem) for problem in problems)
+    assert text.startswith("\\x1b[31mred\\n\\r\\u202exxx")
+    assert text.isprintable()
+    assert len(text) < 300
+
+
 @pytest.mark.parametrize("value", [7, "hello there", None, [], ["a", {"word": "b"}], {"word": ["a"]}])
 def test_words_and_messages_in_other_forms_cost_no_item(value: Any) -> None:
     """No model here reads them."""

@@ -32,6 +32,21 @@ class TestReading:
         assert np.array_equal(recording.read(100.5, 101.0), RAMP[8000:16_000])
         recording.close()
 
+    @pytest.mark.parametrize("seconds", [2, 2 * WHOLE + 1])
+    def test_what_cannot_be_sought_in(self, tmp_path: Path, seconds: float) -> None:
+        """GSM 6.10, in which telephone exchanges record."""
+        soundfile = pytest.importorskip("soundfile")
+        tone = 8000 * np.sin(2 * np.pi * 200 * np.arange(int(seconds * 8000)) / 8000)
+        soundfile.write(tmp_path / "r.wav", tone.astype(np.int16), 8000, subtype="GSM610")
+        recording = AudioRef(path=tmp_path / "r.wav").open()
+        whole, _ = soundfile.read(tmp_path / "r.wav", dtype="int16")
+        assert recording.duration >= seconds
+        for begin in (seconds - 1, 0.5):
+            heard = recording.read(begin, begin + 0.5)
+            assert np.abs(heard - whole[int(begin * 8000) :][: len(heard)]).max() <= 1
+            assert np.abs(heard).max() > 7000
+        recording.close()
+
     def test_resampled(self, tmp_path: Path) -> None:
         tone = (8000 * np.sin(2 * np.pi * 200 * np.arange(8000) / 8000)).astype(np.int16)
         recording = AudioRef(path=write_wav(tmp_path / "r.wav", tone, rate=8000)).open()
@@ -65,8 +80,15 @@ class TestWhatCannotBeRead:
             AudioRef(path=write_wav(tmp_path / "e.wav", RAMP[:0])).open()
         with pytest.raises(AudioFileError, match="sample rate 4000 Hz is outside"):
             AudioRef(path=write_wav(tmp_path / "s.wav", RAMP, rate=4000)).open()
-        with pytest.raises(AudioFileError, match="not a recording that can be read"):
+        unknown = r"audio: not a recording that can be read: its format is not known: convert it to WAV, FLAC, Ogg or"
+        with pytest.raises(AudioFileError, match=unknown):
             AudioRef(encoded=b"nothing that anybody knows").open()
+        (tmp_path / "x.wav").write_bytes(b"nothing that anybody knows")
+        with pytest.raises(AudioFileError) as raised:
+            AudioRef(path=tmp_path / "x.wav").open()
+        assert str(raised.value).count(str(tmp_path)) == 1
+        with pytest.raises(AudioFileError, match="is no file"):
+            AudioRef(path=tmp_path).open()
 
 
 class TestCache:
