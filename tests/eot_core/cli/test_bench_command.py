@@ -208,8 +208,8 @@ class TestFailed:
         code, out, err = run(known, "--models", "elapsed,vad", "--json", report, *QUICK)
         assert code == bench.EXIT_FAILED
         assert err.splitlines()[-1] == (
-            f"eot bench: {known}: there are no {lacking} among the pauses that could be scored, so that no figure can be "
-            "given"
+            f"eot bench: {known}: there are no {lacking} among the pauses that could be scored, "
+            "so that no figure can be given"
         )
         assert ("0 ends, 1 holds" if only == "holds" else "1 ends, 0 holds") in out
         assert json.loads(report.read_text())["models"]["elapsed"]["families"] == []
