@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from loguru import logger
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer
@@ -28,7 +28,6 @@ from pipecat.frames.frames import (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
-from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat.turns.user_start import VADUserTurnStartStrategy
 from pipecat.turns.user_turn_processor import UserTurnProcessor
@@ -38,12 +37,16 @@ from eot_core import EndpointingOptions, TurnDetector
 from eot_core.detector_options import DetectorOptions
 from eot_core.options import check_bool
 
+from .downstream import user_aggregator_after
 from .following import Follow
 from .mute import Missed
 from .own_vad import OwnVAD
 from .stop_timeout import stop_timeout_for
 from .strategy import TurnDetectorUserTurnStopStrategy
 from .vad import EOTVADAnalyzer
+
+if TYPE_CHECKING:
+    from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator
 
 
 class TurnDetectorProcessor(UserTurnProcessor):
@@ -123,6 +126,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
         self._own_vad: OwnVAD | None = None
         if vad_analyzer is not None:
             self._own_vad = OwnVAD(vad_analyzer, self._broadcast_vad, lambda: self._emits or self._strategy.active)
+        self._aggregator: LLMUserAggregator | None = None
         self._missed = Missed()
         self._warned = False
 
@@ -142,6 +146,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
             await super().setup(setup)
         else:
             await FrameProcessor.setup(self, setup)  # without the turn controller
+        self._aggregator = user_aggregator_after(self)
         if self._own_vad is not None:
             await self._own_vad.setup(setup)
 
@@ -203,18 +208,12 @@ class TurnDetectorProcessor(UserTurnProcessor):
 
         It stopped waiting for transcripts when it was made, in strategies that ours take the place of.
         """
-        return getattr(self._aggregator(), "_realtime_service_mode", None) is True
-
-    def _aggregator(self) -> LLMUserAggregator | None:
-        at = self.next
-        while at is not None and not isinstance(at, LLMUserAggregator):
-            at = at.next
-        return at
+        return getattr(self._aggregator, "_realtime_service_mode", None) is True
 
     def _note_speech(
         self, frame: VADUserStartedSpeakingFrame | VADUserStoppedSpeakingFrame, *, is_aggregators: bool = False
     ) -> None:
-        vad = getattr(getattr(self._aggregator(), "_params", None), "vad_analyzer", None) if is_aggregators else None
+        vad = getattr(getattr(self._aggregator, "_params", None), "vad_analyzer", None) if is_aggregators else None
         if vad is not None and not isinstance(vad, EOTVADAnalyzer):
             return  # Pipecat's own do not notice that they heard nothing, and report such speech, and its end, again
         if isinstance(frame, VADUserStartedSpeakingFrame):
@@ -223,11 +222,10 @@ class TurnDetectorProcessor(UserTurnProcessor):
             self._missed.stopped(frame.timestamp, None if vad is not None else frame.timestamp - frame.stop_secs)
 
     async def _say_it_stopped(self, silence: float | None) -> None:
-        aggregator = self._aggregator()
-        if silence is None or self._emits or aggregator is None:
+        if silence is None or self._emits or self._aggregator is None:
             return
         # To the aggregator alone: an STT has heard it, and would write down the silence.
-        await aggregator.queue_frame(VADUserStoppedSpeakingFrame(stop_secs=silence))
+        await self._aggregator.queue_frame(VADUserStoppedSpeakingFrame(stop_secs=silence))
 
     async def _announce(self, *, realtime: bool = False) -> None:
         strategies = Follow() if self._emits else self._strategies

@@ -43,9 +43,8 @@ from .telling import EVENTS, Telling
 from .timing import sleep_until
 from .transcript_gate import TranscriptGate
 
-
 _SLOW_VAD = 0.4
-"""Seconds of silence, ``stop_secs``, that a VAD should not wait for: pipecat's default is 0.2, ours 0.25 and a frame."""
+"""Seconds of silence that a VAD need not wait for (``stop_secs``): pipecat's default is 0.2, ours 0.25 and a frame."""
 
 
 class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
@@ -282,9 +281,9 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             return
         self._warned = True
         logger.warning(
-            f"{self}: the VAD reports a pause after {stop_secs:g} s, before which no turn ends; and the latency of STTs, "
-            f"here {self.stt_latency:g} s, is measured with 0.2 s: last words may come later. Let it report sooner "
-            "(stop_secs), or pass the STT what you have measured (ttfs_p99_latency)"
+            f"{self}: the VAD reports a pause after {stop_secs:g} s, before which no turn ends; and the latency of "
+            f"STTs, here {self.stt_latency:g} s, is measured with 0.2 s: last words may come later. Let it report "
+            "sooner (stop_secs), or pass the STT what you have measured (ttfs_p99_latency)"
         )
 
     async def _follow(self, pause: Pause, question: Question) -> None:
