@@ -16,7 +16,7 @@ from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt
 from livekit_kit import Gateway, credentials, in_virtual_time, session, until, utterance
 
 from adapters.livekit import VAD, TurnDetector, TurnDetectorStream
-from eot_core import EndpointingOptions, ModelSpec, OperatingPoint
+from eot_core import DetectorStream, EndpointingOptions, ModelSpec, OperatingPoint
 
 CALLS = 30
 TURNS = 4
@@ -74,6 +74,7 @@ class Watched(TurnDetector):
 
     asked: list[asyncio.Future[Any]]
     made: weakref.WeakSet[TurnDetectorStream]
+    cores: list[DetectorStream]
 
     def stream(self, **options: Any) -> TurnDetectorStream:  # type: ignore[override]
         stream = super().stream(**options)
@@ -86,6 +87,7 @@ class Watched(TurnDetector):
 
         stream.predict = watched  # type: ignore[method-assign]
         self.made.add(stream)
+        self.cores.append(stream._core)
         return stream
 
 
@@ -94,6 +96,7 @@ class Soak:
         self.gateway = gateway
         self.asked: list[asyncio.Future[Any]] = []
         self.made: weakref.WeakSet[TurnDetectorStream] = weakref.WeakSet()
+        self.cores: list[DetectorStream] = []
         self.shared = [self.detector(random.Random(seed)) for seed in (-1, -2)]
 
     def detector(self, chance: random.Random) -> TurnDetector:
@@ -104,7 +107,7 @@ class Soak:
             detector = Watched(**credentials(self.gateway), fallback_model=spec, **decides)
         else:
             detector = Watched(model=spec, **decides)
-        detector.asked, detector.made = self.asked, self.made
+        detector.asked, detector.made, detector.cores = self.asked, self.made, self.cores
         return detector
 
     async def call(self, number: int) -> None:
@@ -182,7 +185,9 @@ async def test_nothing_is_lost_doubled_or_left_behind(caplog: pytest.LogCaptureF
     await asyncio.sleep(5.0)
     assert len(soak.asked) > CALLS
     assert all(future.done() for future in soak.asked)
+    assert all(core.closed for core in soak.cores)
     soak.asked.clear()
+    soak.cores.clear()
     soak.shared.clear()
     gc.collect()
     assert not soak.made
