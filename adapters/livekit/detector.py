@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl as ssl_module
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -126,6 +127,7 @@ class TurnDetector(inference.TurnDetector):
         self._sessions: dict[MetricsListener, None] = {}
         """Of those that LiveKit has connected, in order."""
         self._streams: weakref.WeakSet[TurnDetectorStream] = weakref.WeakSet()
+        self._lock = threading.Lock()  # jobs may be in threads of one process
         self._core = Core(
             version=_checked(version, "version", str),
             model=_given(model, None),
@@ -165,7 +167,9 @@ class TurnDetector(inference.TurnDetector):
     @property
     def _running(self) -> tuple[str, str]:
         local = self._core.local_model
-        active = {stream.model for stream in self._streams if not stream.closed}
+        with self._lock:
+            streams = list(self._streams)
+        active = {stream.model for stream in streams if not stream.closed}
         if local is not None and active == {local.name}:
             return local.name, local.provider
         return self._core.model, self._core.provider
@@ -209,7 +213,8 @@ class TurnDetector(inference.TurnDetector):
         core = self._core.open_stream(_checked(conn_options, "conn_options", APIConnectOptions))
         stream = TurnDetectorStream(core)
         core.on("prediction", partial(self._on_prediction, weakref.ref(stream)))
-        self._streams.add(stream)
+        with self._lock:
+            self._streams.add(stream)
         return stream
 
     def update_options(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from livekit.agents import NOT_GIVEN, LanguageCode
 from livekit.agents.telemetry import traces
 from livekit.agents.voice.agent_session import AgentSession
-from livekit_kit import ScriptedModel, frame, noise
+from livekit_kit import ScriptedModel, frame, noise, scripted
 
 from adapters.livekit import TurnDetector, TurnDetectorStream
 from eot_core import ModelSpec
@@ -91,3 +95,28 @@ async def test_warm_up_loads_before_the_first_call() -> None:
     await stream.predict()
     await stream.aclose()
     assert loads == [1]
+
+
+def test_jobs_in_threads_of_one_process_may_share_a_detector() -> None:
+    """LiveKit's thread executor: each job has an event loop of its own."""
+    detector = TurnDetector(model=scripted())
+    over = threading.Event()
+
+    async def job() -> int:
+        streams = [detector.stream() for _ in range(300)]
+        for stream in streams:
+            await stream.aclose()
+        return len(streams)
+
+    def ask() -> None:
+        while not over.is_set():
+            assert detector.model == "scripted"
+
+    with ThreadPoolExecutor() as threads:
+        asking = threads.submit(ask)
+        jobs = [threads.submit(lambda: asyncio.run(job())) for _ in range(3)]
+        try:
+            assert sum(done.result() for done in jobs) == 900
+        finally:
+            over.set()
+        asking.result()
