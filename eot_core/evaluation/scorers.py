@@ -69,11 +69,11 @@ class ModelScorer:
         self.spec = spec
         self.name = name or spec.name
         sha256 = fingerprint or spec.sha256
-        onset = "" if spec.pre_speech is None else f"-onset-{spec.pre_speech:g}"
+        onset = "" if spec.pre_speech is None else f"-onset2-{spec.pre_speech:g}"
         self.fingerprint = None if sha256 is None else f"{spec.name}-{sha256}-{spec.window:g}{onset}"
         self._model: Model | None = None
         self._vad = SileroVAD()
-        self._begun: tuple[Item, float] | None = None
+        self._begun: tuple[Item, float | None] | None = None
 
     def prepare(self) -> None:
         """See :class:`Scorer`."""
@@ -85,7 +85,7 @@ class ModelScorer:
         """See :class:`Scorer`."""
         if self._model is None:
             raise ModelError(f"{self.name} is not loaded: call prepare() first")
-        pcm = recording.read_16k(max(self._begin(item, recording), at - self.spec.window), at)
+        pcm = recording.read_16k(max(self._begin(item, recording, at), at - self.spec.window), at)
         if len(pcm) == 0:
             raise ModelError(f"{self.name}: there is no audio before {at:.2f} s")
         value = float(self._model.predict(pcm))
@@ -93,21 +93,20 @@ class ModelScorer:
             raise ModelError(f"{self.name}: said {value!r} at {at:.2f} s, which is no probability")
         return value
 
-    def _begin(self, item: Item, recording: Recording) -> float:
-        """Seconds into the recording from which the model may hear this turn."""
+    def _begin(self, item: Item, recording: Recording, at: float) -> float:
+        """Seconds into the recording from which the model may hear this turn, asked ``at`` seconds."""
         if self.spec.pre_speech is None or item.is_excerpt:
             return item.turn_start
         if self._begun is None or self._begun[0] is not item:
-            onset = self._onset(item, recording)
-            began = item.turn_start if onset is None else max(item.turn_start, onset - self.spec.pre_speech)
-            self._begun = item, began
-        return self._begun[1]
+            self._begun = item, self._onset(item, recording)
+        onset = self._begun[1]
+        return item.turn_start if onset is None or onset >= at else max(item.turn_start, onset - self.spec.pre_speech)
 
     def _onset(self, item: Item, recording: Recording) -> float | None:
-        """When a detector is told that the turn has begun, in seconds; None where no speech is heard before its first
-        pause."""
+        """When a detector is told that the turn has begun, in seconds: what is labelled is no matter, a silence before
+        the first word neither. None where no speech is heard before the end of the turn."""
         stream = self._vad.stream()
-        start, until = item.turn_start, item.spans[0].start
+        start, until = item.turn_start, item.spans[-1].start
         while start < until:
             for event in stream.push(recording.read_16k(start, min(until, start + _PIECE)), SAMPLE_RATE):
                 if isinstance(event, SpeechStarted):

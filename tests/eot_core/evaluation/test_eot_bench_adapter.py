@@ -71,7 +71,10 @@ def test_smart_turn_names_its_languages() -> None:
     assert adapter.adapter_id == "eot-adapters-smart-turn-v3.2-2bb026316b14"
 
 
-def test_a_model_that_scores_turns_hears_what_eot_bench_gives_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("leading", [[], [{"start": 0.0, "end": 1.2}]], ids=["", "silence before the first word"])
+def test_a_model_that_scores_turns_hears_what_eot_bench_gives_it(
+    tmp_path: Path, leading: list[dict[str, float]]
+) -> None:
     """The leaderboard's figures and those of ``eot bench`` are of the same audio: from a little before the onset."""
     (spoken,) = recordings(1)  # 1.25 s of hush before the recording of a speaker
     path = write_mean_model(tmp_path / "level.onnx", ["batch", "samples"])
@@ -88,9 +91,9 @@ def test_a_model_that_scores_turns_hears_what_eot_bench_gives_it(tmp_path: Path)
     scorer.prepare()
     adapter._model = scorer._model = Spy()  # type: ignore[assignment]
     write_wav(tmp_path / "x.wav", spoken)
-    spans = [{"start": 4.5, "end": 4.9}, {"start": 7.0, "end": 8.0}]
+    spans = [*leading, {"start": 4.5, "end": 4.9}, {"start": 7.0, "end": 8.0}]
     (item,) = read_dataset(write_rows(tmp_path / "r.jsonl", [row("x", "x.wav", spans)]), on_problem=Problems())
-    for at in (4.7, 7.2):
+    for at in [s["start"] + 0.2 for s in spans]:
         heard.clear()
         scorer.score(item, item.audio.open(), at)
         adapter.predict_batch([{"audio": {"array": spoken[: round(at * RATE)], "sampling_rate": RATE}, "messages": []}])
