@@ -36,7 +36,8 @@ class Hold:
             prediction: answered or default.
             ended_at: true end of speech, in seconds of the stream's clock.
             release: called once, when the turn is to end.
-            flush_stt: called once, in time for what the STT writes then to come before the end.
+            flush_stt: called in time for what the STT writes then to come before the end, and whenever LiveKit looks
+                at the pause thereafter: before the VAD has reported its beginning, it does nothing.
         """
         self._core = core
         self._delays = delays
@@ -44,6 +45,7 @@ class Hold:
         self._release = release
         self._flush_stt = flush_stt
         self._flush_timer: TimerHandle | None = None
+        self._flushing = False
         self._endpointer = Endpointer(delays())
         self._pause = Pause(
             core, self._endpointer, ended_at=ended_at, clock=core.clock, decide=self._decide, on_due=self._on_due
@@ -74,17 +76,19 @@ class Hold:
         if decision.reason is DecisionReason.UNLIKELY:
             # As LiveKit does it: short pauses tear nothing apart, and half of the delay is left for the transcript.
             half = (decision.speech_ended_at + decision.commit_at) / 2
-            self._flush_timer = self._core.clock.call_at(half, self._flush_stt)
+            self._flush_timer = self._core.clock.call_at(half, self._flush)
         else:
-            self._flush_stt()
+            self._flush()
 
     async def reconsider(self) -> None:
-        """The language may have become known, and with it other delays and another threshold.
+        """LiveKit looks at the pause. Its language may be known now, and with it other delays and another threshold.
 
         Returns at once while the answer is held. Where it was given already, and the turn is to end later than that
         for the language which is now known, it returns then: LiveKit asks about the language before anything else, and
         ends the turn after it.
         """
+        if self._flushing:
+            self._flush_stt()
         self._pause.reconsider()
         if self._released and not self._pause.due:
             if self._waiting is None:
@@ -112,6 +116,10 @@ class Hold:
         if not self._released:
             self._released = True
             self._release()
+
+    def _flush(self) -> None:
+        self._flushing = True
+        self._flush_stt()
 
     def _stop_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None

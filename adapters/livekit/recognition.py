@@ -35,12 +35,14 @@ def flush_stt(task: asyncio.Task[Any] | None) -> None:
     """Have the STT write what it has heard, where LiveKit does that in each pause: with one that has ``manual_flush``.
 
     LiveKit does so once it has the detector's answer, which is too late where that is held. As it is done there
-    (livekit-agents 1.8, ``_bounce_eou_task`` in ``voice/audio_recognition.py``).
+    (livekit-agents 1.8, ``_bounce_eou_task`` in ``voice/audio_recognition.py``): once in a pause, and not before the
+    VAD has reported the end of speech, for only its next onset makes room for another.
     """
     recognition: Any = _recognition(task)
     pipeline: Any = getattr(recognition, "_stt_pipeline", None)
-    asks_by_itself = getattr(recognition, "_vad_base_turn_detection", False)
-    if not asks_by_itself or not getattr(pipeline, "manual_flush", False) or pipeline.audio_ch.closed:
+    if not getattr(pipeline, "manual_flush", False) or pipeline.audio_ch.closed:
+        return
+    if getattr(recognition, "_speaking", True) or not getattr(recognition, "_vad_base_turn_detection", False):
         return
     if not getattr(recognition, "_stt_flush_requested", True):
         recognition._stt_flush_requested = pipeline.flush()

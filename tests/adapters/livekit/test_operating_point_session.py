@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
+import numpy as np
 import pytest
 from livekit.agents import Agent, LanguageCode, llm, stt
 from livekit.agents.voice.turn import EndpointingOptions as SessionEndpointing
@@ -36,9 +38,10 @@ class FlushedSTT(stt.STT):
 
     def __init__(self) -> None:
         super().__init__(capabilities=_flushed())
+        self.flushed_at: list[float] = []
 
     def stream(self, **options: Any) -> stt.RecognizeStream:
-        return _Flushed(stt=self, conn_options=options["conn_options"])
+        return _Flushed(self, options["conn_options"])
 
     async def _recognize_impl(self, *args: Any, **options: Any) -> stt.SpeechEvent:
         raise NotImplementedError
@@ -52,9 +55,14 @@ def _flushed() -> stt.STTCapabilities:
 
 
 class _Flushed(stt.RecognizeStream):
+    def __init__(self, parent: FlushedSTT, conn_options: Any) -> None:
+        self._parent = parent
+        super().__init__(stt=parent, conn_options=conn_options)
+
     async def _run(self) -> None:
         async for item in self._input_ch:
             if isinstance(item, self._FlushSentinel):
+                self._parent.flushed_at.append(time.time())
                 await asyncio.sleep(LATENCY)
                 said = stt.SpeechData(language=LanguageCode("en"), text="hello there")
                 self._event_ch.send_nowait(stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=[said]))
@@ -92,6 +100,23 @@ async def test_an_stt_that_livekit_flushes_is_flushed_in_time(probability: float
     detector = TurnDetector(model=spec(probability), operating_point=point(0.8, 1.6))
     delay = await turn_ends_after(detector, transcript=None, stt=FlushedSTT())
     assert delay == pytest.approx(0.8 if probability > 0.5 else 1.6, abs=0.01)
+
+
+@in_virtual_time
+async def test_it_is_flushed_in_each_pause_that_the_vad_reports_and_in_no_other() -> None:
+    """What is said after a flush needs another: LiveKit makes room for it when the VAD reports speech."""
+    detector = TurnDetector(model=spec(0.9), operating_point=point(0.8, 1.6))
+    slow, words = VAD(min_silence_duration=0.55), FlushedSTT()
+    async with session(vad=slow, transcript=None, stt=words, turn_detection=detector) as (running, microphone):
+        items: list[llm.ChatMessage] = []
+        running.on("conversation_item_added", lambda event: items.append(event.item))
+        again = utterance()[np.flatnonzero(np.abs(utterance()) > 1_000)[0] :]
+        microphone.say(np.concatenate((utterance(), np.zeros(round(0.4 * 16_000), np.int16), again)))
+        await until(lambda: items)
+        (flushed_at,) = words.flushed_at
+        assert microphone.spoken_until is not None
+        assert flushed_at > microphone.spoken_until
+        assert items[0].metrics["end_of_turn_delay"] == pytest.approx(0.8, abs=0.03)  # the VAD's silence, and the STT
 
 
 @pytest.mark.parametrize(
