@@ -104,10 +104,8 @@ def tune(
         found: dict[Budget, list[Tuned]] = {budget: [] for budget in wanted}
         for curve, (free, run) in zip(curves, grids, strict=True):
             bench = Bench(curve, free, run, counted, groups, number, seed, weights, today_sums)
-            for budget in wanted:
-                tuned = bench.tune(budget)
-                if tuned is not None:
-                    found[budget].append(tuned)
+            for budget, tuned in bench.tune(wanted).items():
+                found[budget].append(tuned)
         for budget, candidates in found.items():
             if candidates:
                 points.append(_better(budget, candidates))

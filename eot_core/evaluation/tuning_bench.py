@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,10 @@ MAX_THRESHOLDS = 101
 TIGHTENED = (1.0, 0.85, 0.7, 0.55)
 """A share of cutoffs that just fits the calls it was chosen on is above the budget on others. It is chosen for less, in
 these steps, until it keeps to the budget on held-out calls."""
+CHOICE = 0.5
+"""The policy that is written differs from those that were chosen on halves by so much of what these differ by: of 200
+simulated sets of 8, 25 and 40 calls, intervals of 95 % then hold what the written policy does in .91 to 1; with none of
+it, its latency in .74 to 1."""
 _DRAWS = 200
 """Resamples in which the threshold is chosen anew."""
 
@@ -71,8 +76,18 @@ class Bench:
         self._run = run.count(pauses, groups, number)
         self._free: Counts | None = None
         self._halves = _halves(number, seed)
+        self._in_halves: dict[bool, list[tuple[Floats, Floats]]] = {}
 
-    def tune(self, budget: Budget) -> Tuned | None:
+    def tune(self, budgets: Sequence[Budget]) -> dict[Budget, Tuned]:
+        """The policy for each of ``budgets`` that one keeps to."""
+        found = {budget: tuned for budget in budgets if (tuned := self._tightened(budget)) is not None}
+        for floorless in (True, False) if self._curve == "step" else ():
+            aims = {b: t.chosen_for for b, t in found.items() if below_floor(Budget(b.kind, t.chosen_for)) == floorless}
+            for budget, thresholds in self._thresholds(floorless, aims).items():
+                found[budget] = replace(found[budget], threshold_interval=thresholds)
+        return found
+
+    def _tightened(self, budget: Budget) -> Tuned | None:
         found: Tuned | None = None
         for step in TIGHTENED if budget.kind == "cutoff" else TIGHTENED[:1]:
             tuned = self._choose(budget, Budget(budget.kind, budget.value * step))
@@ -85,13 +100,12 @@ class Bench:
         return found
 
     def _choose(self, budget: Budget, aim: Budget) -> Tuned | None:
-        """The policy for ``budget``, chosen for ``aim``."""
+        """The policy for ``budget``, chosen for ``aim``; without the interval of its threshold."""
         floorless = below_floor(aim)
         family = self._families[floorless]
-        counts = self._counts(floorless)
-        cutoff, latency = rates(counts, np.ones((1, self._number)))
+        cutoff, latency = rates(self._counts(floorless), np.ones((1, self._number)))
         best = _best(family, cutoff[0], latency[0], aim)
-        held_out = self._cross_fit(family, counts, aim)
+        held_out = self._cross_fit(floorless, aim)
         if best is None or held_out is None:
             return None
         run = self._families[False]
@@ -101,7 +115,7 @@ class Bench:
             curve=self._curve,
             policy=policy,
             chosen_for=aim.value,
-            threshold_interval=self._thresholds(family, counts, aim),
+            threshold_interval=None,
             chosen=measured(sums_of(self._run, best), self._weights),
             held_out=measured(held_out, self._weights),
             change=change(held_out, self._today, self._weights),
@@ -115,34 +129,50 @@ class Bench:
             self._free = self._families[True].count(self._pauses, self._groups, self._number)
         return self._free
 
-    def _cross_fit(self, family: PolicyFamily, counts: Counts, budget: Budget) -> Sums | None:
+    def _rates_in_halves(self, floorless: bool) -> list[tuple[Floats, Floats]]:
+        """Rates in both halves, (2, p), of each halving: the same for every budget."""
+        if floorless not in self._in_halves:
+            counts = self._counts(floorless)
+            both = (np.stack([first, ~first]).astype(np.float64) for first in self._halves)
+            self._in_halves[floorless] = [rates(counts, halves) for halves in both]
+        return self._in_halves[floorless]
+
+    def _cross_fit(self, floorless: bool, budget: Budget) -> Sums | None:
         """What was chosen on the other half did this to each group; the mean over the halvings."""
+        family, counts = self._families[floorless], self._counts(floorless)
         cutoffs, late, used = np.zeros(self._number), np.zeros(self._number), 0
-        for first in self._halves:
-            halves = np.stack([first, ~first])
-            cutoff, latency = rates(counts, halves.astype(np.float64))
+        taken: list[int] = []
+        for first, (cutoff, latency) in zip(self._halves, self._rates_in_halves(floorless), strict=True):
             chosen = [_best(family, cutoff[i], latency[i], budget) for i in (0, 1)]
             if chosen[0] is None or chosen[1] is None:
                 continue
             used += 1
+            taken += [chosen[0], chosen[1]]
             for mask, index in ((~first, chosen[0]), (first, chosen[1])):
                 cutoffs[mask] += self._run.cutoffs[mask, index]
                 late[mask] += self._run.latency[mask, index]
         if 2 * used < len(self._halves):
             return None
-        return Sums(cutoffs / used, late / used, counts.holds, counts.ends)
+        choice = (
+            CHOICE * float((self._run.cutoffs[:, taken].sum(axis=0) / counts.holds.sum()).std()),
+            CHOICE * float((self._run.latency[:, taken].sum(axis=0) / counts.ends.sum()).std()),
+        )
+        return Sums(cutoffs / used, late / used, counts.holds, counts.ends, choice)
 
-    def _thresholds(self, family: PolicyFamily, counts: Counts, budget: Budget) -> Interval:
-        if self._curve != "step":
-            return None
+    def _thresholds(self, floorless: bool, aims: Mapping[Budget, float]) -> dict[Budget, Interval]:
+        """For each budget, 95 % of the thresholds that are chosen for ``aims`` in resamples."""
+        if not aims:
+            return {}
+        family, counts = self._families[floorless], self._counts(floorless)
         values = family.parameters["threshold"]
-        drawn = []
+        drawn: dict[Budget, list[float]] = {budget: [] for budget in aims}
         for begin in range(0, min(_DRAWS, len(self._weights)), 20):
             cutoff, latency = rates(counts, self._weights[begin : min(begin + 20, _DRAWS)])
-            for row in range(len(cutoff)):
-                index = _best(family, cutoff[row], latency[row], budget)
-                drawn.append(np.nan if index is None else values[index])
-        return interval(np.asarray(drawn, dtype=np.float64))
+            for budget, aim in aims.items():
+                for row in range(len(cutoff)):
+                    index = _best(family, cutoff[row], latency[row], Budget(budget.kind, aim))
+                    drawn[budget].append(np.nan if index is None else float(values[index]))
+        return {budget: interval(np.asarray(found, dtype=np.float64)) for budget, found in drawn.items()}
 
 
 def thresholds_for(score: Floats, most: int = MAX_THRESHOLDS) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from .pauses import Floats
 from .policies import Counts
 from .resampling import interval
 from .sweep import Budget
+from .tuning_budgets import FLOOR
 
 Interval = tuple[float, float] | None
 
@@ -34,6 +36,9 @@ class Sums:
     latency: Floats
     holds: Floats
     ends: Floats
+    choice: tuple[float, float] = (0.0, 0.0)
+    """Standard deviations of both rates that come of the policy having been chosen on some calls and not on others; 0
+    where nothing was chosen."""
 
 
 NOTHING = Measured(float("nan"), float("nan"), None, None)
@@ -52,22 +57,50 @@ def _drawn(sums: Sums, weights: Floats) -> tuple[Floats, Floats]:
 
 def measured(sums: Sums, weights: Floats) -> Measured:
     """Rates, and intervals from ``weights`` of the groups, shape (b, g); no interval where b is 0."""
-    cutoff, latency = _drawn(sums, weights)
-    return Measured(
-        float(sums.cutoffs.sum() / sums.holds.sum()),
-        float(sums.latency.sum() / sums.ends.sum()),
-        interval(cutoff),
-        interval(latency),
+    cutoff, latency = float(sums.cutoffs.sum() / sums.holds.sum()), float(sums.latency.sum() / sums.ends.sum())
+    drawn = _drawn(sums, weights)
+    groups = weights.shape[1]
+    cutoffs, late = (
+        _widened(value, interval(draws), groups, deviation)
+        for value, draws, deviation in zip((cutoff, latency), drawn, sums.choice, strict=True)
     )
+    if cutoffs is not None:
+        cutoffs = max(0.0, cutoffs[0]), min(1.0, cutoffs[1])
+    if late is not None:
+        late = max(FLOOR, late[0]), late[1]
+    return Measured(cutoff, latency, cutoffs, late)
 
 
 def change(one: Sums, other: Sums, weights: Floats) -> Measured:
     """``one`` less ``other``, drawn together."""
     a, b = measured(one, weights), measured(other, weights)
-    (cut_a, late_a), (cut_b, late_b) = _drawn(one, weights), _drawn(other, weights)
-    return Measured(
-        a.cutoff_rate - b.cutoff_rate, a.latency - b.latency, interval(cut_a - cut_b), interval(late_a - late_b)
+    cutoff, latency = a.cutoff_rate - b.cutoff_rate, a.latency - b.latency
+    drawn = (mine - theirs for mine, theirs in zip(_drawn(one, weights), _drawn(other, weights), strict=True))
+    cutoffs, late = (
+        _widened(value, interval(draws), weights.shape[1], math.hypot(mine, theirs))
+        for value, draws, mine, theirs in zip((cutoff, latency), drawn, one.choice, other.choice, strict=True)
     )
+    if cutoffs is not None:
+        cutoffs = max(-1.0, cutoffs[0]), min(1.0, cutoffs[1])
+    return Measured(cutoff, latency, cutoffs, late)
+
+
+def _widened(value: float, drawn: Interval, groups: int, deviation: float) -> Interval:
+    """What drawing ``groups`` calls leaves out: that they are few, and that on others another policy is chosen."""
+    if drawn is None or groups < 2:
+        return drawn
+    few = math.sqrt(groups / (groups - 1)) * _student(groups - 1) / _NORMAL
+    low, high = (math.hypot(few * (value - end), _NORMAL * deviation) for end in drawn)
+    return value - low, value + high
+
+
+_NORMAL = 1.959964
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % point of Student's t (Abramowitz and Stegun 26.7.5, to within 2 % from 4 degrees of freedom on)."""
+    z, n = _NORMAL, float(freedom)
+    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
 
 
 def both_of(budget: Budget, measured: Measured) -> tuple[float, float]:

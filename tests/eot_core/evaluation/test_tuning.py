@@ -11,12 +11,13 @@ import pytest
 
 from eot_core.endpointing import EndpointingOptions
 from eot_core.evaluation.pauses import Pauses
+from eot_core.evaluation.resampling import cluster_weights
 from eot_core.evaluation.simulation import Policy, delays
 from eot_core.evaluation.sweep import Budget
 from eot_core.evaluation.tuning import Tuning, _better, tune
 from eot_core.evaluation.tuning_bench import TIGHTENED, thresholds_for
 from eot_core.evaluation.tuning_budgets import FLOOR, below_floor, budget_name, parse_budget, too_little
-from eot_core.evaluation.tuning_measure import Measured
+from eot_core.evaluation.tuning_measure import Measured, Sums, change, measured
 from eot_core.models.base import ModelLicenseError
 
 CUTOFF = Budget("cutoff", 0.05)
@@ -138,14 +139,55 @@ class TestHowSure:
 
     def test_intervals(self) -> None:
         (point,) = tuned(pauses()).points
-        for measured in (point.held_out, point.chosen):
-            assert measured.cutoff_interval is not None
-            assert measured.cutoff_interval[0] <= measured.cutoff_rate <= measured.cutoff_interval[1]
-            assert measured.latency_interval is not None
-            assert measured.latency_interval[0] < measured.latency < measured.latency_interval[1]
+        for found in (point.held_out, point.chosen):
+            assert found.cutoff_interval is not None
+            assert found.cutoff_interval[0] <= found.cutoff_rate <= found.cutoff_interval[1]
+            assert found.latency_interval is not None
+            assert found.latency_interval[0] < found.latency < found.latency_interval[1]
         (step,) = tuned(pauses(), curves=["step"]).points
         assert step.threshold_interval is not None
         assert step.threshold_interval[0] <= step.policy.threshold <= step.threshold_interval[1]
+
+    @pytest.mark.parametrize("calls", [6, 12, 30])
+    def test_an_interval_covers_what_is_true(self, calls: int) -> None:
+        """Of 400 sets of calls that differ from each other; drawing few calls alone covers .82 to .92."""
+        rng = np.random.default_rng(calls)
+        holds, ends = np.full(calls, 10.0), np.full(calls, 10.0)
+        covered = []
+        for seed in range(400):
+            share = rng.beta(3, 9, calls)  # of the holds of a call: 0.25 on average
+            sums = Sums(rng.binomial(10, share).astype(float), rng.gamma(8, 0.5, calls), holds, ends)
+            found = measured(sums, cluster_weights(calls, 300, seed))
+            assert found.cutoff_interval is not None
+            assert found.latency_interval is not None
+            covered.append([lo <= true <= hi for true, (lo, hi) in
+                            ((0.25, found.cutoff_interval), (0.4, found.latency_interval))])  # fmt: skip
+        assert np.mean(covered, axis=0) == pytest.approx([0.95, 0.95], abs=0.025)
+
+    def test_and_it_covers_the_policy_that_is_written(self) -> None:
+        """Another set of calls would have had another policy: that is more than what calls differ by."""
+        (point,) = tuned(pauses(shift=0.7), Budget("latency", 0.8), curves=["step"]).points
+        alone = measured(replace(point.sums, choice=(0.0, 0.0)), cluster_weights(12, 100, 0))
+        assert min(point.sums.choice) > 0.005
+        for wide, narrow, value in (
+            (point.held_out.cutoff_interval, alone.cutoff_interval, point.held_out.cutoff_rate),
+            (point.held_out.latency_interval, alone.latency_interval, point.held_out.latency),
+        ):
+            assert wide is not None
+            assert narrow is not None
+            assert wide[0] < narrow[0] < value < narrow[1] < wide[1]
+
+    def test_an_interval_lies_where_rates_can(self) -> None:
+        sums = Sums(np.array([0.0, 9.0, 1.0]), np.array([3.0, 3.0, 8.0]), np.full(3, 9.0), np.full(3, 10.0))
+        weights = cluster_weights(3, 100, 0)
+        found = measured(sums, weights)
+        assert found.cutoff_interval == (0.0, 1.0)
+        assert found.latency_interval is not None
+        assert found.latency_interval[0] == FLOOR
+        fewer = change(replace(sums, cutoffs=np.zeros(3)), sums, weights).cutoff_interval
+        assert fewer is not None
+        assert fewer[0] == -1.0
+        assert change(sums, sums, weights).cutoff_interval == (0.0, 0.0)
 
     def test_none_without_resamples(self) -> None:
         (point,) = tuned(pauses(), resamples=0, curves=["step"]).points
