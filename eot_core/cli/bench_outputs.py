@@ -85,9 +85,7 @@ def write_outputs(args: argparse.Namespace, result: Benchmark, scored: ScoredSet
 
         writers.append(partial(write_plots, result, args.plots))
     if args.html is not None:
-        from ..evaluation.report import write_report
-
-        writers.append(partial(write_report, args.html, result, scored, audio=args.audio))
+        writers.append(partial(_write_report, args, result, scored, err))
     written = True
     for write in writers:
         try:
@@ -96,6 +94,17 @@ def write_outputs(args: argparse.Namespace, result: Benchmark, scored: ScoredSet
             written = False
             print(f"eot bench: {error}", file=err)
     return written
+
+
+def _write_report(args: argparse.Namespace, result: Benchmark, scored: ScoredSet | None, err: TextIO) -> None:
+    from ..evaluation.progress import Progress
+    from ..evaluation.report import write_report
+
+    progress = Progress("report", err, terse=True)
+    try:
+        write_report(args.html, result, scored, audio=args.audio, on_progress=progress)
+    finally:
+        progress.close()
 
 
 def _predictions_file(folder: Path, model: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,14 @@ MANY = 3
 """More languages, or sources, than this: one table of :data:`OVERVIEW` comes first, and the others are folded."""
 
 
-def write_report(path: Path, result: Benchmark, scored: ScoredSet | None, *, audio: str = "embed") -> None:
+def write_report(
+    path: Path,
+    result: Benchmark,
+    scored: ScoredSet | None,
+    *,
+    audio: str = "embed",
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
+) -> None:
     """Write the report, as :func:`write_output` does.
 
     Args:
@@ -35,18 +42,21 @@ def write_report(path: Path, result: Benchmark, scored: ScoredSet | None, *, aud
         scored: for the errors and the distributions of the scores; None leaves them out.
         audio: "embed" puts the audio of the errors into the page (some 20 kB each), "link" into a folder next to it,
             "none" leaves it out.
+        on_progress: told after each error whose audio was cut out: how many are done, of how many.
 
     Raises:
         DatasetError: matplotlib is not installed.
         OSError: the file cannot be written.
     """
-    parts = [*_head(result), *_headline(result), *_plots(result, scored)]
     errors: list[str] = []
     sounds: dict[str, str] = {}
     if scored is not None:
-        errors, sounds = error_section(result, scored, path, audio)
+        errors, sounds = error_section(result, scored, path, audio, on_progress)
+    parts = [*_head(result)]
+    if errors:  # thousands, it may be: they come last
+        parts.append('<p><a href="#errors">The errors</a> are at the end.</p>')
+    parts += [*_headline(result), *_plots(result, scored), *_curves(result), *_groups(result), *_left_out(result)]
     parts += errors
-    parts += [*_curves(result), *_groups(result), *_left_out(result)]
     clips_json = json.dumps(sounds).replace("<", "\\u003c")
     text = page(f"{TITLE} {escape(result.dataset)}", "\n".join(parts), clips_json)
     # JSON may hold halves of a surrogate pair, which are no text.

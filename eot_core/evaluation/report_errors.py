@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -19,7 +20,9 @@ ERRORS_AT = Budget("latency", 0.6)
 """The policy whose errors are listed: the fewest cutoffs at a mean latency of 600 ms."""
 
 
-def error_section(result: Benchmark, scored: ScoredSet, path: Path, audio: str) -> tuple[list[str], dict[str, str]]:
+def error_section(
+    result: Benchmark, scored: ScoredSet, path: Path, audio: str, on_progress: Callable[[int, int], None]
+) -> tuple[list[str], dict[str, str]]:
     """The section, and what its buttons play: by number of the pause, a data URL or a link.
 
     Args:
@@ -27,6 +30,7 @@ def error_section(result: Benchmark, scored: ScoredSet, path: Path, audio: str) 
         scored: what was scored.
         path: of the report; a folder next to it takes the audio that is linked.
         audio: "embed", "link" or "none".
+        on_progress: told after each recording: how many are done, of how many.
     """
     lists: dict[str, tuple[Policy, list[Mistake]]] = {}
     for model in result.models:
@@ -46,11 +50,13 @@ def error_section(result: Benchmark, scored: ScoredSet, path: Path, audio: str) 
         folder = audio_folder(path)
         if audio == "link":
             folder.mkdir(exist_ok=True)
-        for number, clip in zip(wanted, clips(list(wanted.values()), scored.options.channel), strict=True):
+        cut = clips(list(wanted.values()), scored.options.channel)
+        for done, (number, clip) in enumerate(zip(wanted, cut, strict=True), start=1):
             heard[number] = clip
             if isinstance(clip, Clip):
                 sounds[str(number)] = _sound(clip, number, folder if audio == "link" else None)
-    parts = ["<h2>Errors</h2>"]
+            on_progress(done, len(wanted))
+    parts = ['<h2 id="errors">Errors</h2>']
     parts.append(
         f'<p class="small soft">At the policy with the fewest cutoffs within {ERRORS_AT.value * 1000:g} ms. Orange '
         "line: the turn would have been ended here. Grey: the pause. Blue line: the speaker goes on. The button plays "
@@ -59,13 +65,13 @@ def error_section(result: Benchmark, scored: ScoredSet, path: Path, audio: str) 
     parts.append(_chooser("model", [(m, m) for m in lists]))
     parts.append(_chooser("kind", [("all", "all"), ("cutoff", "cut off"), ("late", "ended late")]))
     for model, (policy, found) in lists.items():
-        cut = sum(m.kind == "cutoff" for m in found)
+        cutoffs = sum(m.kind == "cutoff" for m in found)
         rows = "".join(_row(m, heard.get(m.number)) for m in found)
         options = policy.options
         parts.append(
             f'<div class="errors" data-model="{escape(model)}"><p class="small">{escape(model)}: threshold '
-            f"{policy.threshold:g}, {options.min_delay:g} s, else {options.max_delay:g} s: {cut} cut off, "
-            f"{len(found) - cut} ended late.</p>{rows}</div>"
+            f"{policy.threshold:g}, {options.min_delay:g} s, else {options.max_delay:g} s: {cutoffs} cut off, "
+            f"{len(found) - cutoffs} ended late.</p>{rows}</div>"
         )
     return parts, sounds
 
@@ -100,7 +106,7 @@ def _row(mistake: Mistake, clip: Clip | str | None) -> str:
         what = f"<b>cut off</b> after {mistake.delay:.2f} s of a pause of {span.duration:.2f} s"
     else:
         what = f"<b>ended late</b>, after {mistake.delay:.2f} s"
-    where = f"{escape(pause.item.id)}, {span.start:.2f} s, {escape(pause.item.language)}"
+    where = f"<bdi>{escape(pause.item.id)}</bdi>, {span.start:.2f} s, {escape(pause.item.language)}"
     button, wave = "", ""
     if isinstance(clip, Clip):
         button = f'<button data-clip="{mistake.number}" aria-label="play">\u25b6</button>'

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
@@ -10,7 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from known_set import RATE, TURNS, Problems, row, toy_model, turn, write_known, write_rows, write_wav
+from known_set import RATE, Problems, row, toy_model, turn, write_known, write_rows, write_wav
 
 from eot_core import EndpointingOptions
 from eot_core.evaluation import Pauses
@@ -109,7 +110,22 @@ class TestReport:
         write_report(path, result, scored, audio="none")
         assert "data-clip" not in path.read_text()
         write_report(path, result, None)
-        assert "<h2>Errors</h2>" not in path.read_text()
+        assert "Errors</h2>" not in path.read_text()
+        assert "#errors" not in path.read_text()
+
+    def test_thousands_of_errors_hide_nothing(self, tmp_path: Path) -> None:
+        """They come last, and how far their audio is, is told."""
+        from eot_core.evaluation.report import write_report
+
+        result, scored = known(tmp_path)
+        told: list[tuple[int, int]] = []
+        write_report(tmp_path / "out.html", result, scored, on_progress=lambda done, of: told.append((done, of)))
+        text = (tmp_path / "out.html").read_text()
+        heads = re.findall(r"<h[12][^>]*>(.*?)</h", text)
+        assert heads[-2:] == ["What was left out, or is to be looked at", "Errors"]
+        assert text.index('<a href="#errors">') < text.index("<h2>Figures") < text.index('<h2 id="errors">')
+        of = len(set(re.findall(r'data-clip="(\d+)"', text)))
+        assert told == [(i + 1, of) for i in range(of)]
 
     def test_a_click_on_the_waveform(self, tmp_path: Path) -> None:
         from eot_core.evaluation.report import write_report
@@ -188,8 +204,8 @@ class TestReport:
     def test_hostile_names_stay_text(self, tmp_path: Path) -> None:
         from eot_core.evaluation.report import write_report
 
-        name = "</script><script>alert(1)</script>"
-        pcm, spans = turn(TURNS["b-1"])
+        name = "</script><script>alert(1)</script>\u202e"  # the last turns what follows it around
+        pcm, spans = turn([(0.5, 2.0, 0.9), (0.5, 1.0, 0.1)])
         write_wav(tmp_path / "x.wav", pcm)
         path = write_rows(tmp_path / "r.jsonl", [row(name, "x.wav", spans)])
         scored = score_items(
@@ -199,7 +215,10 @@ class TestReport:
             on_problem=Problems(),
         )
         write_report(tmp_path / "out.html", from_scored(name, scored, resamples=0), scored)
-        assert "<script>alert" not in (tmp_path / "out.html").read_text()
+        text = (tmp_path / "out.html").read_text()
+        assert "<script>alert" not in text
+        shown = f"<bdi>{html.escape(name)}</bdi>, "
+        assert text.count(shown) == text.count('<div class="error ') > 0
 
     def test_the_same_for_the_same(self, tmp_path: Path) -> None:
         from eot_core.evaluation.report import write_report
