@@ -219,6 +219,12 @@ class _Tune:
         items = read_dataset(
             self._path, split=self._args.split, language=self._language, on_problem=self._on_problem
         )  # fmt: skip
+        alone = sum(item.cluster == item.id for item in items)
+        if alone:
+            self._say(
+                f"eot tune: {alone} of {len(items)} rows name neither speaker nor call: each counts as one of its own. "
+                "Where they are of fewer, intervals are too narrow"
+            )
         return self._score(items, check=not self._args.no_check)
 
     def _score(

@@ -21,7 +21,9 @@ from .recording import AudioRef
 from .tuning_crosstalk import FAINTER, LAG, overheard, powers
 from .tuning_speech import SegmentCache, Segments, speech_segments
 
-SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".wave"))
+SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".wave", ".aiff", ".aif", ".au"))
+NOT_DECODED = frozenset((".m4a", ".mp4", ".aac", ".webm", ".mkv", ".mka", ".mov", ".3gp", ".amr", ".wma", ".caf"))
+"""Recordings too, which libsndfile does not decode."""
 MUCH_OVERLAP = 0.5
 """Share of the caller's speech in which the other side speaks too, from which something is wrong with the channels."""
 MUCH_SPOKEN_OVER = 1 / 3
@@ -62,8 +64,22 @@ def find_recordings(path: Path) -> list[Path]:
     """Recordings at ``path``, or anywhere below it, by name; hidden ones are passed over."""
     if path.is_file():
         return [path] if path.suffix.lower() in SUFFIXES else []
-    found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return _below(path, SUFFIXES)
+
+
+def _below(path: Path, suffixes: frozenset[str]) -> list[Path]:
+    found = (p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
+
+
+def _others(path: Path) -> str:
+    """What is said of recordings that cannot be decoded; "" where there are none."""
+    others = [path] if path.is_file() and path.suffix.lower() in NOT_DECODED else _below(path, NOT_DECODED)
+    if not others:
+        return ""
+    kinds = ", ".join(sorted({p.suffix.lower() for p in others}))
+    first = others[0]
+    return f"{len(others)} recordings ({kinds}) cannot be decoded: ffmpeg -i {first.name} {first.stem}.flac"
 
 
 def read_calls(
@@ -104,8 +120,11 @@ def read_calls(
     vad.warm_up()
     listener = _Listener(vad, SegmentCache(cache, not_kept), caller, agent, on_problem, on_progress)
     named = with_languages(path, find_recordings(path), language)
+    others = _others(path)
     if not named:
-        raise DatasetError(f"{path}: holds no recording ({', '.join(sorted(SUFFIXES))})")
+        raise DatasetError(f"{path}: " + (others or f"holds no recording ({', '.join(sorted(SUFFIXES))})"))
+    if others:
+        on_problem(Problem(str(path), others))
     summary = language_summary(named)
     if summary is not None:
         on_note(summary)

@@ -263,6 +263,17 @@ class TestLabelled:
         assert "eot tune: bad: has no audio, silence_spans" in err
         assert "turns.jsonl line 44: is no JSON" in err
 
+    def test_rows_that_name_no_speaker(self, tmp_path: Path) -> None:
+        """Each of them counts as a call, whoever spoke: an interval says more than it should."""
+        pcm, spans = turn([(0.5, 1.0, 0.0)])
+        write_wav(tmp_path / "a.wav", pcm)
+        rows = [row(f"r-{i}", "a.wav", spans, speaker=None if i else "ann") for i in range(3)]
+        write_rows(tmp_path / "turns.jsonl", rows)
+        toy = write_mean_model(tmp_path / "toy.onnx", ["batch", "samples"])
+        _, out, err = run(tmp_path, "--model", toy, "--no-check", "-o", tmp_path / "c.json")
+        assert "too little data: 3 calls or speakers, needs 5" in out
+        assert "eot tune: 2 of 3 rows name neither speaker nor call: each counts as one of its own" in err
+
     def test_none_can_be_scored(self, tmp_path: Path) -> None:
         write_rows(tmp_path / "turns.jsonl", [row("a-1", "gone.wav", [{"start": 1, "end": 2}])])
         code, _, err = run(tmp_path, "-o", tmp_path / "c.json")

@@ -184,6 +184,17 @@ class TestWhatCannotBeUsed:
         assert len(problems) == 1
         assert "long.flac: " in problems[0].message
 
+    def test_formats_that_are_not_decoded_are_told(self, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "good.wav").symlink_to(folder / "call-00.wav")
+        for name in ("a.m4a", "b.MP4", ".c.m4a", "notes.txt"):
+            (tmp_path / name).write_bytes(b"\0")
+        problems = Problems()
+        assert read(tmp_path, problems).calls == 1
+        (said,) = problems.messages(str(tmp_path))
+        assert said == "2 recordings (.m4a, .mp4) cannot be decoded: ffmpeg -i a.m4a a.flac"
+        with pytest.raises(DatasetError, match=r"1 recordings \(\.mp4\) cannot be decoded"):
+            read(tmp_path / "b.MP4")
+
     def test_a_channel_that_is_not_there(self, folder: Path) -> None:
         problems = Problems()
         assert read(folder, problems, caller=2).items == []
