@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dataset",
         metavar="DATASET",
-        help="a folder of two-channel recordings (WAV, FLAC, MP3), labelled data as eot bench reads it, or a decision log "
-        "(EOT_DECISION_LOG) whose audio was kept",
+        help="a folder of two-channel recordings (WAV, FLAC, MP3), labelled data as eot bench reads it, or a decision "
+        "log (EOT_DECISION_LOG) whose audio was kept",
     )
     parser.add_argument(
         "--budget",
