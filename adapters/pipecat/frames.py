@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipecat.frames.frames import SystemFrame
+from pipecat.frames.frames import SystemFrame, VADUserStoppedSpeakingFrame
 from pipecat.metrics.metrics import TurnMetricsData
 
 from eot_core import Prediction, TurnDecision
@@ -27,6 +27,11 @@ class BackchannelOpportunityFrame(SystemFrame):
     """Threshold for that, 0..1."""
     language: str | None = None
     """Key of the language that the thresholds are for, or None."""
+
+
+@dataclass
+class MissedEndOfSpeechFrame(VADUserStoppedSpeakingFrame):
+    """An end of speech that the aggregator has not heard of: it was muted. ``stop_secs`` have passed since then."""
 
 
 class TurnDecisionMetricsData(TurnMetricsData):

@@ -39,6 +39,7 @@ from eot_core.options import check_bool
 
 from .downstream import user_aggregator_after
 from .following import Follow
+from .frames import MissedEndOfSpeechFrame
 from .mute import Missed
 from .own_vad import OwnVAD
 from .stop_timeout import stop_timeout_for
@@ -225,7 +226,7 @@ class TurnDetectorProcessor(UserTurnProcessor):
         if silence is None or self._emits or self._aggregator is None:
             return
         # To the aggregator alone: an STT has heard it, and would write down the silence.
-        await self._aggregator.queue_frame(VADUserStoppedSpeakingFrame(stop_secs=silence))
+        await self._aggregator.queue_frame(MissedEndOfSpeechFrame(stop_secs=silence))
 
     async def _announce(self, *, realtime: bool = False) -> None:
         strategies = Follow() if self._emits else self._strategies

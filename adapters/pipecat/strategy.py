@@ -34,6 +34,7 @@ from eot_core.events import DecisionReason
 from eot_core.options import check_bool
 from eot_core.pause import Pause
 
+from .frames import MissedEndOfSpeechFrame
 from .judgement import Judge
 from .listening import Listening, Question
 from .logs import forward_core_log
@@ -261,8 +262,11 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._speaking = False
         self._stop_secs = frame.stop_secs
         ended_at = self._listening.ended_at(frame)
-        self._gate.speech_ended(ended_at, reported_after=self._clock.now() - ended_at)
-        self._check_vad(frame.stop_secs)
+        if isinstance(frame, MissedEndOfSpeechFrame):  # the STT heard of it in time
+            self._gate.speech_ended(ended_at)
+        else:
+            self._gate.speech_ended(ended_at, reported_after=self._clock.now() - ended_at)
+            self._check_vad(frame.stop_secs)
         self._pause = pause = Pause(
             stream,
             self._endpointer,

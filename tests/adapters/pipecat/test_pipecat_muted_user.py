@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from call import Call, Script, final, make_processor
+from call import Call, Script, final, make_processor, make_strategy, stt_metadata
 from pipecat.frames.frames import (
     Frame,
     VADUserStartedSpeakingFrame,
@@ -19,6 +19,7 @@ from pipecat.turns.user_mute import BaseUserMuteStrategy
 from pipecat_speech import frames, silence, word
 
 from adapters.pipecat import EOTVADAnalyzer
+from adapters.pipecat.frames import MissedEndOfSpeechFrame
 from eot_core.clock import ManualClock
 
 
@@ -121,3 +122,16 @@ async def test_a_user_who_spoke_only_while_muted_has_taken_no_turn() -> None:
         await call.send(*frames(silence(0.1)))
         await call.advance(3.0)
         assert call.started == call.predictions == call.turns == []
+
+
+async def test_an_end_of_speech_that_was_missed_is_not_that_of_a_slow_vad(log: list[str]) -> None:
+    """The STT was not muted: it heard of the end in time, and its last words are not waited for again."""
+    clock = ManualClock()
+    async with Call(make_strategy(clock), clock=clock) as call:
+        await call.send(stt_metadata(0.5))
+        await call.start_speaking()
+        await call.speak()
+        await call.send(final("I am ready"), MissedEndOfSpeechFrame(stop_secs=0.9))
+        await call.until(lambda: call.predictions)
+        await call.until(lambda: call.turns)
+    assert [line for line in log if line.startswith("WARNING")] == []
