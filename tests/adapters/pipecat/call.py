@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from pipecat.frames.frames import (
@@ -30,6 +32,7 @@ from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator, LLMUserAggregatorParams
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.turns.user_start import BaseUserTurnStartStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
@@ -135,6 +138,7 @@ class Call:
             params = LLMUserAggregatorParams()
             if strategy is not None:
                 params.user_turn_strategies = UserTurnStrategies(stop=[strategy])
+        self._wall_clock = mock.patch("adapters.pipecat.timing.time", SimpleNamespace(time=lambda: 0.0))
         self.context = LLMContext()
         middle: list[FrameProcessor] = []
         if aggregator:
@@ -168,6 +172,8 @@ class Call:
         self.turns.append((self.clock.now(), message.content))
 
     async def __aenter__(self) -> Call:
+        if isinstance(self.clock, ManualClock):  # on which frames take no time, however long they really take
+            self._wall_clock.start()
         started = asyncio.Event()
         self.worker.add_event_handler("on_pipeline_started", lambda *_: started.set())
         runner = WorkerRunner(handle_sigint=False)
@@ -179,8 +185,12 @@ class Call:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.worker.queue_frame(EndFrame())
-        await asyncio.wait_for(self._running, 20)
+        try:
+            await self.worker.queue_frame(EndFrame())
+            await asyncio.wait_for(self._running, 20)
+        finally:
+            if isinstance(self.clock, ManualClock):
+                self._wall_clock.stop()
 
     # -- what happens in the call ---------------------------------------------------------------------------------
 
@@ -265,6 +275,22 @@ def detector(script: Script, clock: Clock | None = None, **options: Any) -> Turn
 def make_strategy(clock: ManualClock, script: Script | None = None, **options: Any) -> TurnDetectorUserTurnStopStrategy:
     """A strategy that asks ``script``."""
     return TurnDetectorUserTurnStopStrategy(detector=detector(script or Script(), clock), clock=clock, **options)
+
+
+def starting_with(*start: BaseUserTurnStartStrategy, clock: ManualClock, script: Script | None = None) -> Call:
+    """A call whose turns begin so, and end with a strategy that asks ``script``."""
+    strategy = make_strategy(clock, script)
+    strategies = UserTurnStrategies(start=list(start), stop=[strategy])
+    return Call(strategy, clock=clock, params=LLMUserAggregatorParams(user_turn_strategies=strategies))
+
+
+@asynccontextmanager
+async def with_stt(latency: float, script: Script | None = None) -> AsyncIterator[Call]:
+    """A call with an STT that takes so long, in seconds, and a strategy that asks ``script``."""
+    clock = ManualClock()
+    async with Call(make_strategy(clock, script), clock=clock) as call:
+        await call.send(stt_metadata(latency))
+        yield call
 
 
 def make_processor(clock: ManualClock, script: Script | None = None, **options: Any) -> TurnDetectorProcessor:

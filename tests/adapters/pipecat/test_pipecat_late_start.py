@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from call import Call, Script, final, make_strategy, stt_metadata
-from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
+from call import Script, final, starting_with, with_stt
+from pipecat.frames.frames import BotStartedSpeakingFrame
 from pipecat.turns.user_start import MinWordsUserTurnStartStrategy
-from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
 from eot_core.clock import ManualClock
 
 
 async def test_a_turn_that_begins_with_words_keeps_the_pause_that_is_already_there() -> None:
-    clock = ManualClock()
-    strategy = make_strategy(clock, Script(0.1))
-    params = LLMUserAggregatorParams(
-        user_turn_strategies=UserTurnStrategies(start=[MinWordsUserTurnStartStrategy(min_words=1)], stop=[strategy])
-    )
-    async with Call(strategy, clock=clock, params=params) as call:
+    async with starting_with(
+        MinWordsUserTurnStartStrategy(min_words=1), clock=ManualClock(), script=Script(0.1)
+    ) as call:
         await call.utter()
         assert call.started == []
         await call.advance(0.5)
@@ -29,12 +25,9 @@ async def test_a_turn_that_begins_with_words_keeps_the_pause_that_is_already_the
 
 
 async def test_a_turn_that_begins_with_words_ends_at_once_where_the_silence_has_lasted() -> None:
-    clock = ManualClock()
-    strategy = make_strategy(clock, Script(0.9))
-    params = LLMUserAggregatorParams(
-        user_turn_strategies=UserTurnStrategies(start=[MinWordsUserTurnStartStrategy(min_words=1)], stop=[strategy])
-    )
-    async with Call(strategy, clock=clock, params=params) as call:
+    async with starting_with(
+        MinWordsUserTurnStartStrategy(min_words=1), clock=ManualClock(), script=Script(0.9)
+    ) as call:
         for words in ("one", "two"):
             await call.utter()
             await call.advance(0.5)  # 0.3 s are over; the STT is slower
@@ -44,12 +37,8 @@ async def test_a_turn_that_begins_with_words_ends_at_once_where_the_silence_has_
 
 async def test_words_that_begin_a_turn_long_after_the_last_pause_are_waited_for() -> None:
     """That pause had its words; nobody has heard the end of these."""
-    clock = ManualClock()
-    strategy = make_strategy(clock, Script(0.9))
-    start = MinWordsUserTurnStartStrategy(min_words=1)
-    params = LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies(start=[start], stop=[strategy]))
-    async with Call(strategy, clock=clock, params=params) as call:
-        start._bot_speaking, start._min_words = True, 2  # one word is no interruption
+    async with starting_with(MinWordsUserTurnStartStrategy(min_words=2), clock=ManualClock()) as call:
+        await call.send(BotStartedSpeakingFrame())  # one word is no interruption
         await call.utter()
         await call.advance(0.5)
         await call.send(final("yes", finalized=True))
@@ -63,9 +52,7 @@ async def test_words_that_begin_a_turn_long_after_the_last_pause_are_waited_for(
 
 
 async def test_words_later_than_the_turn_open_one_of_their_own_and_end_it() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(1.0))
+    async with with_stt(1.0) as call:
         await call.utter()
         await call.send(final("one", finalized=True))
         await call.advance(0.2)

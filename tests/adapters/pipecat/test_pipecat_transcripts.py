@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from call import Call, Script, final, interim, make_strategy, stt_metadata
+from call import Call, Script, final, interim, make_strategy, stt_metadata, with_stt
 from pipecat.frames.frames import VADUserStoppedSpeakingFrame
 
 from eot_core.clock import ManualClock
@@ -14,9 +14,7 @@ NEAR = pytest.approx
 
 
 async def test_the_transcript_is_waited_for_and_ends_the_turn_at_once_when_final() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(0.9))
+    async with with_stt(0.9) as call:
         await call.utter()
         await call.advance(0.4)
         assert call.turns == []
@@ -25,9 +23,7 @@ async def test_the_transcript_is_waited_for_and_ends_the_turn_at_once_when_final
 
 
 async def test_a_transcript_that_is_not_marked_final_counts_once_the_stt_is_due() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(0.9))
+    async with with_stt(0.9) as call:
         await call.utter()
         await call.send(final())
         await call.advance(0.5)  # 0.7 s after the end of speech
@@ -37,9 +33,7 @@ async def test_a_transcript_that_is_not_marked_final_counts_once_the_stt_is_due(
 
 
 async def test_a_transcript_later_than_the_stt_was_due_ends_the_turn_at_once() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(0.35))
+    async with with_stt(0.35) as call:
         await call.utter()
         await call.advance(3.0)
         assert call.turns == []
@@ -48,9 +42,7 @@ async def test_a_transcript_later_than_the_stt_was_due_ends_the_turn_at_once() -
 
 
 async def test_an_interim_takes_back_that_the_transcript_was_final() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(2.0))
+    async with with_stt(2.0) as call:
         await call.start_speaking()
         await call.speak()
         await call.send(final("I would like", finalized=True), interim("a flight"))
@@ -64,9 +56,7 @@ async def test_an_interim_takes_back_that_the_transcript_was_final() -> None:
 
 
 async def test_a_transcript_that_was_final_before_the_vad_noticed_the_end_counts() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(5.0))
+    async with with_stt(5.0) as call:
         await call.start_speaking()
         await call.speak()
         await call.send(final(finalized=True))
@@ -77,9 +67,7 @@ async def test_a_transcript_that_was_final_before_the_vad_noticed_the_end_counts
 
 
 async def test_a_final_transcript_of_an_earlier_pause_does_not_stand_for_the_next() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock, Script(0.1)), clock=clock) as call:
-        await call.send(stt_metadata(9.0))
+    async with with_stt(9.0, Script(0.1)) as call:
         await call.utter()
         await call.send(final("one", finalized=True))
         await call.utter()
@@ -102,9 +90,7 @@ async def test_without_waiting_for_transcripts() -> None:
 
 
 async def test_transcripts_of_speech_that_the_vad_did_not_hear() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(1.0))
+    async with with_stt(1.0) as call:
         await call.send(final("very"))
         await call.advance(0.9)
         await call.send(final("softly"))
@@ -117,9 +103,7 @@ async def test_transcripts_of_speech_that_the_vad_did_not_hear() -> None:
 
 
 async def test_a_second_final_transcript_of_such_speech_ends_the_turn_at_once() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock), clock=clock) as call:
-        await call.send(stt_metadata(1.0))
+    async with with_stt(1.0) as call:
         await call.send(final("very", finalized=True))
         await call.advance(0.5)
         assert call.turns == []
@@ -144,9 +128,8 @@ async def test_speech_and_its_end_in_the_same_moment_as_a_final_transcript() -> 
 
 
 async def test_speech_ends_the_wait_that_began_without_it() -> None:
-    clock = ManualClock()
-    async with Call(make_strategy(clock, Script(0.1)), clock=clock) as call:
-        await call.send(stt_metadata(1.0), final("so"))
+    async with with_stt(1.0, Script(0.1)) as call:
+        await call.send(final("so"))
         await call.start_speaking()
         await call.advance(5.0)
         assert call.turns == []
@@ -154,9 +137,8 @@ async def test_speech_ends_the_wait_that_began_without_it() -> None:
 
 async def test_the_last_words_are_waited_for_where_the_vad_is_slower_than_the_stt(log: list[str]) -> None:
     """STTs are told by the VAD when to write down the rest. The words of an earlier pause are not all that was said."""
-    clock, script = ManualClock(), Script(0.1)
-    async with Call(make_strategy(clock, script), clock=clock) as call:
-        await call.send(stt_metadata(0.35))
+    script = Script(0.1)
+    async with with_stt(0.35, script) as call:
         await call.utter_without_prediction(stop_secs=0.8)
         await call.until(lambda: call.predictions)
         await call.send(final("I would like"))

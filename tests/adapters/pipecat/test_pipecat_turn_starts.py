@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from call import Call, Script, final, interim, make_processor, make_strategy, stt_metadata
+from call import Call, Script, final, interim, make_processor, starting_with, stt_metadata
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     InterruptionFrame,
@@ -17,23 +17,15 @@ from pipecat.pipeline.parallel_pipeline import ParallelPipeline
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator, LLMUserAggregatorParams
 from pipecat.turns.user_start import (
-    BaseUserTurnStartStrategy,
     MinWordsUserTurnStartStrategy,
     WakePhraseUserTurnStartStrategy,
 )
 from pipecat.turns.user_turn_strategies import (
     ExternalUserTurnStrategies,
-    UserTurnStrategies,
     default_user_turn_start_strategies,
 )
 
 from eot_core.clock import ManualClock
-
-
-def starting_with(*start: BaseUserTurnStartStrategy, clock: ManualClock) -> Call:
-    strategy = make_strategy(clock)
-    strategies = UserTurnStrategies(start=list(start), stop=[strategy])
-    return Call(strategy, clock=clock, params=LLMUserAggregatorParams(user_turn_strategies=strategies))
 
 
 @pytest.mark.parametrize("murmured", [False, True])

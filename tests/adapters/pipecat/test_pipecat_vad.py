@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from call import Call, Script, detector
-from loguru import logger
 from pipecat.audio.vad.vad_analyzer import VADParams, VADState
 from pipecat.frames.frames import VADParamsUpdateFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
 from pipecat.processors.audio.vad_processor import VADProcessor
@@ -126,11 +124,3 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
         EOTVADAnalyzer(weights=tmp_path / "missing.onnx")
     with pytest.raises(TypeError, match="VADOptions"):
         EOTVADAnalyzer({"min_silence_duration": 1})
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(str(message)), level="INFO", format="{level} {message}")
-    yield lines
-    logger.remove(sink)
