@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,6 +86,7 @@ class _Tune:
         self._scorers = plain if args.no_head else head_scorers(plain, self._cache, self._not_kept)
         self._features: dict[str, PauseFeatures] = {}
         self._path = Path(args.dataset).expanduser()
+        self._dataset = Path(os.path.abspath(self._path)).name  # of "." too; not where it lies
 
     def run(self) -> int:
         from ..evaluation.tuning_file import calibration, report_lines, write_calibration
@@ -105,7 +107,7 @@ class _Tune:
         if not written:
             raise ValueError(f"nothing was written to {self._args.output}: no budget can be tuned for on these calls")
         settings = {"budget": self._args.budget, "curve": self._args.curve, "seed": self._args.seed}
-        write_calibration(self._args.output, calibration(self._path.name, written, self._checksums, settings))
+        write_calibration(self._args.output, calibration(self._dataset, written, self._checksums, settings))
         names = " and ".join(dict.fromkeys(_named(one, self._budget) for one in written))
         print(f"{self._args.output}: written for {names}", file=self._out)
         whole = not failed and all(one.shipped.point(self._budget) is not None for one in tuned)
@@ -137,7 +139,7 @@ class _Tune:
                     pauses.where(rows),
                     None if features is None else features.where(rows),
                     self._budget,
-                    dataset=self._path.name,
+                    dataset=self._dataset,
                     seed=self._args.seed,
                     resamples=self._args.resamples,
                     budgets=(self._budget, *NAMED, *OTHERS),

@@ -193,12 +193,19 @@ class TestRecordings:
         assert all(len(m["sha256"]) == 64 for m in data.values())
         assert "toy, en: 6 calls" in out
 
-    def test_rescored(self, calls: Path, tmp_path: Path) -> None:
+    def test_rescored(self, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
         toy = write_mean_model(tmp_path / "toy.onnx", ["batch", "samples"])
+        monkeypatch.chdir(calls / "en")
         code, _, _ = run(
-            calls / "en", "--language", "en", "--model", toy, "--rescore", "-o", tmp_path / "c.json", "--resamples", 0
+            ".", "--language", "en", "--model", toy, "--rescore", "-o", tmp_path / "c.json", "--resamples", 0
         )
         assert code == 0
+        (kept,) = own_cache.glob("toy*.jsonl")
+        scores = [json.loads(line) for line in kept.read_text().splitlines()]
+        moments = sum(len(one["scores"]) for one in scores)
+        assert moments > 2 * 96, "48 ends and 48 holds, most of them scored every 0.2 s"
+        data = json.loads((tmp_path / "c.json").read_text())
+        assert data["sources"]["eot-tune"]["title"] == "eot tune on en (6 calls or speakers)"
 
     def test_an_answer_that_comes_at_once_is_told_once(self, tmp_path: Path) -> None:
         hello, table, friday = voices(1.0)

@@ -103,6 +103,7 @@ class TestHowSure:
         lasting = replace(pauses, duration=np.where(odd, 30.0, pauses.duration))
         result = try_head(lasting, features, MEAN, SCALE, resamples=0)
         assert result.holds == 104
+        assert result.weights is not None
         far = planted(26)[1].read(np.arange(260))
         far[odd] += 1e3
         moved = PauseFeatures(type(features.store)(far), features.rows)  # type: ignore[arg-type, call-arg]
