@@ -31,7 +31,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat.turns.user_start import VADUserTurnStartStrategy
 from pipecat.turns.user_turn_processor import UserTurnProcessor
-from pipecat.turns.user_turn_strategies import UserTurnStrategies
+from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies, UserTurnStrategies
 
 from eot_core import EndpointingOptions, TurnDetector
 from eot_core.detector_options import DetectorOptions
@@ -253,6 +253,9 @@ class TurnDetectorProcessor(UserTurnProcessor):
         ):
             logger.warning(f"{self}: {frame.service_name} recommends a turn detector too: keep one of the two")
             return
+        if isinstance(theirs, ExternalUserTurnStrategies) and not theirs.enable_interruptions:
+            for start in self._strategies.start or []:  # the user told the service so (should_interrupt=False)
+                start._enable_interruptions = False
         logger.info(
             f"{self}: {frame.service_name} recommends to take the turns by itself; {self.detector.model} goes on "
             "taking them, since this processor is in the pipeline: remove it to let the service do so"

@@ -59,7 +59,7 @@ class _Mute(BaseUserMuteStrategy):
         return self.on
 
 
-async def test_a_user_who_falls_silent_while_muted_has_ended_the_turn(arrange: Arrangement, log: list[str]) -> None:
+async def test_a_user_who_falls_silent_while_muted_has_ended_the_turn(arrange: Arrangement) -> None:
     clock, mute = ManualClock(), _Mute()
     processor = make_processor(clock)
     user = LLMUserAggregator(LLMContext(), params=LLMUserAggregatorParams(user_mute_strategies=[mute]))
@@ -77,7 +77,6 @@ async def test_a_user_who_falls_silent_while_muted_has_ended_the_turn(arrange: A
         await call.advance(0.3)
         await call.until(lambda: said)
         assert said == ["I am ready"]
-    assert [line for line in log if line.startswith(("WARNING", "ERROR"))] == []
 
 
 @pytest.mark.parametrize("another", [False, True])

@@ -119,6 +119,24 @@ async def test_a_service_that_proposes_turns_is_not_followed_where_they_are_emit
         assert len(call.started) == len(call.turns) == len(call.sink.of(UserStoppedSpeakingFrame)) == 1
 
 
+@pytest.mark.parametrize("emits", [False, True])
+async def test_a_service_that_is_not_to_interrupt_is_heeded_in_that(emits: bool) -> None:
+    """``should_interrupt=False`` of an STT with turns of its own comes with its recommendation, and with that alone."""
+    clock = ManualClock()
+    processor = make_processor(clock, vad_analyzer=None, emit_turn_frames=emits)
+    async with Call(clock=clock, before=[processor]) as call:
+        call.listen(processor.strategy)
+        external = ExternalUserTurnStrategies(enable_interruptions=False)
+        await call.send(STTMetadataFrame(service_name="flux", ttfs_p99_latency=0.3, user_turn_strategies=external))
+        await call.until(lambda: processor.strategy.active)
+        await call.utter()
+        await call.send(final("yes", finalized=True))
+        await call.advance(0.3)
+        await call.until(lambda: call.turns)
+        assert len(call.sink.of(UserStartedSpeakingFrame)) == 1
+        assert call.sink.of(InterruptionFrame) == []
+
+
 async def test_final_words_end_the_turn_that_an_aggregator_follows_at_once() -> None:
     """Pipecat's own strategy waits for half a second in which no more words come."""
     clock = ManualClock()
