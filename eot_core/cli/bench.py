@@ -159,7 +159,7 @@ def _from_predictions(args: argparse.Namespace, err: TextIO) -> Benchmark:
         by_model[VAD] = pauses.with_scores([0.5] * len(pauses))
     progress = Progress("measuring", err, terse=True)
     try:
-        return benchmark(
+        result = benchmark(
             name,
             by_model,
             sources=sources,
@@ -170,6 +170,8 @@ def _from_predictions(args: argparse.Namespace, err: TextIO) -> Benchmark:
         )
     finally:
         progress.close()
+    result.notes += read.notes
+    return result
 
 
 def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, ScoredSet]:

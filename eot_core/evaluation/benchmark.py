@@ -16,6 +16,7 @@ from .items import Problem
 from .pauses import MAX_HOLD, MIN_HOLD, SCORE_AT, Pauses
 from .policies import ContinuousPolicies, DelayOnly, PolicyFamily, StepPolicies
 from .resampling import RESAMPLES
+from .scored import unnamed_note
 from .scorers import VAD
 from .scoring import ScoredSet
 
@@ -194,6 +195,6 @@ def from_scored(dataset: str, scored: ScoredSet, **arguments: Any) -> Benchmark:
         max_hold=scored.options.max_hold,
         **arguments,
     )
-    result.notes += scored.notes
+    result.notes += [*scored.notes, *unnamed_note({p.item.id: p.item.cluster for p in scored.pauses})]
     result.failed |= scored.failed
     return result

@@ -22,7 +22,7 @@ from ..languages import language_key
 from .dataset import DatasetError, pyarrow
 from .output_file import write_output
 from .pauses import Pauses
-from .scored import ScoredSet, ScoringOptions
+from .scored import ScoredSet, ScoringOptions, unnamed_note
 
 COLUMNS = ("id", "language", "span_index", "timestamp", "silence_dur", "p_eot", "label")
 _SLACK = 1e-6
@@ -123,6 +123,8 @@ class Predictions:
     """Holds of any length. The cluster of a pause is its speaker or call, or its item where the file knows neither."""
     sources: list[str | None]
     """Of each pause."""
+    notes: list[str] = field(default_factory=list)
+    """What is to be known of them as a whole."""
 
 
 def read_predictions(path: str | Path, options: ScoringOptions | None = None) -> Predictions:
@@ -173,7 +175,8 @@ def read_predictions(path: str | Path, options: ScoringOptions | None = None) ->
         later=np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), -1),
         later_at=np.array(options.asked_at[1:]),
     )
-    return Predictions(pauses, [origin.get(item, [item, None])[1] for item in items])
+    notes = unnamed_note(dict(zip(items, pauses.cluster.tolist(), strict=True)))
+    return Predictions(pauses, [origin.get(item, [item, None])[1] for item in items], notes)
 
 
 @dataclass(slots=True)

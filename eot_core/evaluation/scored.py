@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,6 +77,17 @@ class ScoredPause:
     def is_end(self) -> bool:
         """Whether it is the end of the turn."""
         return self.index == len(self.item.spans) - 1
+
+
+def unnamed_note(clusters: Mapping[str, str]) -> list[str]:
+    """What is to be known of intervals where recordings name no speaker and no call; ``clusters`` by item."""
+    unnamed = sum(item == cluster for item, cluster in clusters.items())
+    if unnamed == 0 or len(clusters) < 2:
+        return []
+    return [
+        f"{unnamed} of {len(clusters)} recordings without a speaker or call: each counts as one of its own, so that "
+        "intervals are too narrow where somebody speaks in several"
+    ]
 
 
 @dataclass(slots=True)

@@ -92,6 +92,16 @@ class TestDone:
         code, _, err = run(folder / "elapsed.predictions.parquet", "--language", "fr")
         assert (code, "no pause is left to use" in err) == (2, True)
 
+    def test_predictions_of_eot_bench_name_no_speakers(self, known: Path, tmp_path: Path) -> None:
+        pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        path = tmp_path / "p" / "elapsed.predictions.parquet"
+        run(known, "--models", "elapsed", "--predictions", path.parent, *QUICK)
+        parquet.write_table(parquet.read_table(path).replace_schema_metadata(None), path)
+        code, out, _ = run(path, *QUICK)
+        assert (code, "all: 4 ends, 4 holds, 4 speakers or calls" in out) == (0, True)
+        assert "note: 4 of 4 recordings without a speaker or call: each counts as one of its own" in out
+
     def test_whoever_reads_the_table_hangs_up(self, known: Path, tmp_path: Path) -> None:
         """``eot bench ... | head -1``: the files are there all the same."""
 

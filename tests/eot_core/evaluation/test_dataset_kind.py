@@ -84,7 +84,7 @@ class TestLabels:
 class TestRefused:
     def test_nothing_is_there(self, tmp_path: Path) -> None:
         put(tmp_path / "notes.txt")
-        with pytest.raises(DatasetError, match=r"neither recordings \(\.flac, .*\) nor labels \(turns\.jsonl, "):
+        with pytest.raises(DatasetError, match=r"neither recordings \(.*\.flac, .*\) nor labels \(turns\.jsonl, "):
             refuse_for_tune(tmp_path)
         with pytest.raises(DatasetError, match=r"is no recording \(.*\.wav.*\), no labels \(.*\.jsonl.*\) and no deci"):
             refuse_for_tune(tmp_path / "notes.txt")

@@ -246,6 +246,7 @@ class TestPredictions:
         ]
         # eot-bench takes the longest silence_dur for the length of the pause.
         assert (first[1]["silence_dur"], first[1]["p_eot"]) == (0.3, None)
+        assert read_predictions(path).notes == []
         ours, theirs = result.for_model("toy"), read_predictions(path).pauses
         assert theirs.score == pytest.approx(ours.score)
         assert theirs.duration == pytest.approx(ours.duration)
@@ -304,7 +305,9 @@ class TestPredictions:
             for t in range(last + 1)
         ]
         parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
-        pauses = read_predictions(tmp_path / "p.parquet", ScoringOptions(rescore_every=0.2)).pauses
+        read = read_predictions(tmp_path / "p.parquet", ScoringOptions(rescore_every=0.2))
+        pauses = read.pauses
+        assert read.notes == []  # there is one recording alone
         assert list(pauses.score) == [0.1, 0.15]
         assert list(pauses.duration) == [0.5, 0.9]
         assert list(pauses.later_at) == [0.4, 0.6, 0.8, 1.0]

@@ -81,6 +81,18 @@ class TestKnownAnswers:
         # A pause is not cut off after exactly its length.
         assert [(p.cutoffs, p.latency) for p in silence.frontier] == [(3, 0.2), (1, 0.3), (0, 1.0)]
 
+    def test_recordings_without_a_speaker_are_told_of(self, tmp_path: Path) -> None:
+        """Their intervals are those of as many speakers."""
+        path = write_known(tmp_path)
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for unnamed, clusters in ((0, 2), (1, 3), (4, 4)):
+            bare = [{k: v for k, v in r.items() if k != "speaker"} for r in rows[:unnamed]]
+            result, _ = scored(write_rows(path, bare + rows[unnamed:]), ElapsedScorer())
+            assert result.for_model("elapsed").clusters()[1] == clusters
+            told = f"{unnamed} of 4 recordings without a speaker or call: each counts as one of its own, so that "
+            notes = from_scored("known", result, resamples=0).notes
+            assert [note.startswith(told) for note in notes] == [True] * (unnamed > 0)
+
     def test_elapsed_time_knows_only_the_time(self, tmp_path: Path) -> None:
         result, _ = scored(write_known(tmp_path), ElapsedScorer())
         pauses = result.for_model("elapsed")
