@@ -70,14 +70,16 @@ class MeasuredPolicy:
     """The budget: a share of holds, or seconds."""
 
     def keeps_cutoff_rate(self, rate: float) -> bool:
-        """Whether it cut off no more than ``rate``; published figures are rounded, what they were chosen for is not."""
-        chosen_for = self.budget == "cutoff" and self.value is not None and self.value <= rate + _SLACK
-        return chosen_for or self.cutoff_rate <= rate + _SLACK
+        """Whether it cut off no more than ``rate``, or was chosen for just that: figures are rounded, or of other calls
+        than it was chosen on."""
+        return self._chosen_for("cutoff", rate) or self.cutoff_rate <= rate + _SLACK
 
     def keeps_latency(self, latency: float) -> bool:
-        """Whether its mean latency was within ``latency`` seconds."""
-        chosen_for = self.budget == "latency" and self.value is not None and self.value <= latency + _SLACK
-        return chosen_for or self.latency <= latency + _SLACK
+        """Whether its mean latency was within ``latency`` seconds, or it was chosen for just that."""
+        return self._chosen_for("latency", latency) or self.latency <= latency + _SLACK
+
+    def _chosen_for(self, budget: str, value: float) -> bool:
+        return self.budget == budget and self.value is not None and abs(self.value - value) <= _SLACK
 
     @classmethod
     def from_json(cls, point: Any, where: str = "point") -> MeasuredPolicy:

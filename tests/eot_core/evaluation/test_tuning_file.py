@@ -59,6 +59,31 @@ class TestFile:
         assert patient.provenance.startswith("eot tune on my-calls (12 calls or speakers). Each figure is of calls")
         assert json.loads(path.read_text())["models"]["a-model"]["sha256"] == "ab" * 32
 
+    def test_what_was_chosen_for_less_and_took_more_is_not_taken(self) -> None:
+        """ "quick" asks for 0.3 s on average, where nothing ends before 0.3 s: whoever asks for 0.35 s does not mean
+        the 0.39 s that come of it."""
+
+        def point(budget: str, value: float, rate: float, latency: float) -> dict[str, Any]:
+            return {"budget": budget, "value": value, "threshold": rate, "min_delay": 0.3, "max_delay": 2.5,
+                    "cutoff_rate": rate, "latency": latency}  # fmt: skip
+
+        points = [
+            point("latency", 0.3, 0.03, 0.39),
+            point("cutoff", 0.15, 0.14, 0.32),
+            point("cutoff", 0.02, 0.06, 0.5),
+        ]
+        rows = {"en": {"points": points}}
+        table = PolicyTable.from_json({"schema": "eot-calibration/1", "models": {"a-model": {"languages": rows}}})
+
+        def threshold(**asked: float) -> float:
+            return OperatingPoint(**asked, calibration=table).resolve("a-model", "en").threshold  # type: ignore[arg-type]
+
+        assert threshold(max_latency=0.35) == 0.14
+        assert threshold(max_latency=0.3) == 0.03, "chosen for just that"
+        assert threshold(max_latency=0.4) == 0.03
+        assert threshold(max_cutoff_rate=0.05) == 0.03
+        assert OperatingPoint(max_cutoff_rate=0.02, calibration=table).resolve("a-model").within_budget
+
     def test_curves(self, tmp_path: Path) -> None:
         result = tuned(pauses(later=True), curves=["rescored"])
         write_calibration(tmp_path / "c.json", content(result))
