@@ -148,6 +148,18 @@ async def test_delays_that_the_agent_was_given_go_before_the_sessions() -> None:
 
 
 @in_virtual_time
+async def test_delays_that_the_session_is_given_later_count_too() -> None:
+    detector = TurnDetector(model=spec(0.1), operating_point=point(0.8, 1.6))
+    async with session(vad=VAD(), turn_detection=detector) as (running, microphone):
+        items: list[llm.ChatMessage] = []
+        running.on("conversation_item_added", lambda event: items.append(event.item))
+        running.update_options(endpointing_opts={"max_delay": 1.2})
+        microphone.say(utterance())
+        await until(lambda: items)
+        assert items[0].metrics["end_of_turn_delay"] == pytest.approx(1.2, abs=0.01)
+
+
+@in_virtual_time
 async def test_the_detectors_own_delays_go_before_the_sessions() -> None:
     detector = TurnDetector(model=spec(0.1), endpointing=EndpointingOptions(0.8, 1.6))
     assert await turn_ends_after(detector, endpointing={"max_delay": 3.0}) == pytest.approx(1.6, abs=0.01)
