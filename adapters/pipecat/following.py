@@ -25,7 +25,13 @@ class Follow(ExternalUserTurnStrategies):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.start = [_FollowStart()]
-        self.stop = [_FollowStop()]
+        self._stop = _FollowStop()
+        self.stop = [self._stop]
+
+    @property
+    def was_adopted(self) -> bool:
+        """Whether an aggregator has ever taken them on."""
+        return self._stop.was_set_up
 
 
 class _FollowStart(ExternalUserTurnStartStrategy):
@@ -36,7 +42,10 @@ class _FollowStart(ExternalUserTurnStartStrategy):
 
 
 class _FollowStop(ExternalUserTurnStopStrategy):
+    was_set_up = False
+
     async def setup(self, setup: FrameProcessorSetup) -> None:
+        self.was_set_up = True
         if self._task is None:
             await super().setup(setup)
             return

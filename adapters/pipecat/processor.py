@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator
 
 
+_PATIENCE = 0.1
+"""Seconds of audio in which a recommendation that was broadcast reaches an aggregator that has started."""
+
+
 class TurnDetectorProcessor(UserTurnProcessor):
     """Stands anywhere between the transport's input and the user aggregator, before or after the STT.
 
@@ -128,6 +132,10 @@ class TurnDetectorProcessor(UserTurnProcessor):
         if vad_analyzer is not None:
             self._own_vad = OwnVAD(vad_analyzer, self._broadcast_vad, lambda: self._emits or self._strategy.active)
         self._aggregator: LLMUserAggregator | None = None
+        self._follow = Follow()
+        self._not_adopted_for: float | None = None
+        """Seconds of audio since the aggregator told that it has started with strategies of its own."""
+        self._is_not_heard = False
         self._missed = Missed()
         self._warned = False
 
@@ -173,7 +181,9 @@ class TurnDetectorProcessor(UserTurnProcessor):
                 if self._own_vad is not None:
                     await self._own_vad.process_frame(frame)
                 if isinstance(frame, InputAudioRawFrame):
-                    await self._say_it_stopped(self._missed.heard(frame.num_frames / max(1, frame.sample_rate)))
+                    seconds = frame.num_frames / max(1, frame.sample_rate)
+                    await self._say_it_stopped(self._missed.heard(seconds))
+                    await self._announce_directly(seconds)
             case STTMetadataFrame():
                 # An aggregator that adopts the strategy later will not see this one again.
                 self._strategy.stt_latency = frame.ttfs_p99_latency
@@ -182,6 +192,8 @@ class TurnDetectorProcessor(UserTurnProcessor):
                 await self._insist(frame)
             case SpeechControlParamsFrame(vad_params=params) if params is not None:
                 await self._yield_vad(spoke=False)
+            case SpeechControlParamsFrame() if direction is FrameDirection.UPSTREAM:
+                self._not_adopted_for = 0.0  # those of a turn analyzer
             case UserMuteStartedFrame():
                 self._missed.mute(time.time())
             case UserMuteStoppedFrame():
@@ -229,12 +241,27 @@ class TurnDetectorProcessor(UserTurnProcessor):
         await self._aggregator.queue_frame(MissedEndOfSpeechFrame(stop_secs=silence))
 
     async def _announce(self, *, realtime: bool = False) -> None:
-        strategies = Follow() if self._emits else self._strategies
-        told: dict[str, Any] = {"service_name": self.name, "user_turn_strategies": strategies}
+        told: dict[str, Any] = {
+            "service_name": self.name,
+            "user_turn_strategies": self._follow if self._emits else self._strategies,
+        }
+        kind = LLMServiceMetadataFrame if realtime else ServiceMetadataFrame
         if realtime:
-            await self.broadcast_frame(LLMServiceMetadataFrame, is_realtime_service=True, **told)
-        else:
-            await self.broadcast_frame(ServiceMetadataFrame, **told)
+            told["is_realtime_service"] = True
+        await self.broadcast_frame(kind, **told)
+        if self._is_not_heard and self._aggregator is not None:
+            await self._aggregator.queue_frame(kind(**told))
+
+    async def _announce_directly(self, seconds: float) -> None:
+        """A ServiceSwitcher lets nothing pass but what the service in use says, and so no recommendation of ours."""
+        adopted = self._follow.was_adopted if self._emits else self._strategy.was_set_up
+        if self._not_adopted_for is None or adopted:
+            return
+        self._not_adopted_for += seconds
+        if self._not_adopted_for >= _PATIENCE:
+            self._not_adopted_for = None
+            self._is_not_heard = True
+            await self._announce(realtime=self._realtime_was_chosen())
 
     async def _insist(self, frame: ServiceMetadataFrame) -> None:
         """An aggregator follows the last recommendation; this processor was put in to be followed."""
