@@ -225,7 +225,8 @@ class TurnDetector(inference.TurnDetector):
     ) -> None:
         """Other thresholds, for the streams to come and for those that are open, before or after a fallback.
 
-        They are on the scale of the model that streams start with. What is not given stays; ``{}`` brings the calibrated ones back.
+        They are on the scale of the model that streams start with. What is not given stays; ``{}`` brings the
+        calibrated ones back.
 
         Raises:
             ValueError: a threshold is not between 0 and 1, or a key names no language. Nothing has changed then.
