@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ..models.base import SAMPLE_RATE, Model, ModelError, ModelSpec
+from ..models.onnx_file import onnx_file
 from ..models.registry import resolve_model
+from ..models.session import shared_session
 from ..models.weights import sha256_of
+from ..models.whisper_features import FRAMES_PER_SECOND
 from ..vad import SileroVAD, SpeechStarted
 from .items import Item
 from .recording import Recording
@@ -148,7 +151,8 @@ def make_scorers(names: Sequence[str]) -> list[Scorer]:
     """Scorers by name.
 
     Args:
-        names: "vad", "elapsed", names of local models, paths of ONNX files.
+        names: "vad", "elapsed", names of local models, paths of ONNX files (their window is what the graph fixes, else
+            8 s).
 
     Raises:
         ModelLicenseError: a model may not run here; the message names the licence.
@@ -157,6 +161,7 @@ def make_scorers(names: Sequence[str]) -> list[Scorer]:
     scorers: list[Scorer] = []
     specs = {name: resolve_model(name) for name in names if name not in (VAD, ELAPSED)}
     paths = {name: path for name in specs if (path := Path(name).expanduser()).suffix.lower() == ".onnx"}
+    specs |= {name: _as_the_graph_says(path, specs[name]) for name, path in paths.items()}
     given = Counter(paths[n].resolve() if n in paths else specs[n].name if n in specs else n for n in names)
     if (twice := given.most_common(1)) and twice[0][1] > 1:
         raise ValueError(f"model '{twice[0][0]}' is given twice")
@@ -174,6 +179,17 @@ def make_scorers(names: Sequence[str]) -> list[Scorer]:
     if not scorers:
         raise ValueError("no model is given: name at least one")
     return scorers
+
+
+def _as_the_graph_says(path: Path, spec: ModelSpec) -> ModelSpec:
+    """The spec of a file with the window that its graph fixes; ``spec`` where it fixes none, or none that can be, or
+    cannot be loaded, which is told when it is."""
+    try:
+        *_, length = shape = list(shared_session(path).get_inputs()[0].shape)
+        window = length / (FRAMES_PER_SECOND if len(shape) == 3 else SAMPLE_RATE)
+        return onnx_file(path, window=window, name=spec.name)
+    except (ModelError, ValueError, TypeError, IndexError):  # TypeError: an axis of any length has a name
+        return spec
 
 
 def _file_names(paths: Mapping[str, Path], taken: Set[str]) -> dict[str, str]:

@@ -99,7 +99,7 @@ class _Run:
         self._seen: Counter[str] = Counter()
         self._rates: Counter[int] = Counter()
         self._rows: list[_Row] = []
-        self._failures: dict[str, list[str]] = {}
+        self._failures: dict[str, list[Problem]] = {}
 
     def close(self) -> None:
         for cache in (*self._caches.values(), self._checked):
@@ -133,17 +133,20 @@ class _Run:
             try:
                 scores[scorer.name] = self._score(scorer, item, recording, key, flat)
             except ModelError as error:
-                self._failures.setdefault(scorer.name, []).append(str(error))
-                self._on_problem(Problem(item.id, str(error)))
+                self._failures.setdefault(scorer.name, []).append(Problem(item.id, str(error)))
         self._describe(item, recording, indices)
         self._rows.append(_Row(item, indices, [len(some) for some in moments], scores))
 
     def finish(self) -> None:
         """Keep the pauses that every model scored; a model that failed on most recordings does not count."""
         result = self._result
-        for model, messages in self._failures.items():
-            if 2 * len(messages) > len(self._rows):
-                result.failed[model] = f"failed on {_recordings(len(messages))} of {len(self._rows)}: {messages[0]}"
+        for model, problems in self._failures.items():
+            if 2 * len(problems) > len(self._rows):
+                first = problems[0].message
+                result.failed[model] = f"failed on {_recordings(len(problems))} of {len(self._rows)}: {first}"
+                continue
+            for problem in problems:  # it is left out for all models
+                self._on_problem(problem)
         models = [s.name for s in self._scorers if s.name not in result.failed]
         result.scores = {model: [] for model in models}
         wide = len(self._options.moments)

@@ -11,7 +11,7 @@ from models.tiny_onnx import write_mean_model
 
 from eot_core.evaluation.benchmark import from_scored
 from eot_core.evaluation.dataset import read_dataset
-from eot_core.evaluation.scorers import make_scorers
+from eot_core.evaluation.scorers import ModelScorer, make_scorers
 from eot_core.models.base import ModelError, ModelLicenseError
 
 
@@ -50,6 +50,25 @@ class TestMakeScorers:
             assert make_scorers([str(path)])[0].name == f"mine-{name}"
             result, _ = scored(write_known(tmp_path), file)
             assert not np.isnan(from_scored("known", result, resamples=0).overall[f"mine-{name}"].auc)
+
+    @pytest.mark.parametrize(
+        ("shape", "window"),
+        [(["batch", 16_000], 1.0), (["batch", "samples"], 8.0), ([1, 80, 400], 4.0), (["batch", 80, "frames"], 8.0)],
+    )
+    def test_a_file_that_fixes_its_window(self, tmp_path: Path, shape: list[int | str], window: float) -> None:
+        (scorer,) = make_scorers([str(write_mean_model(tmp_path / "mine.onnx", shape))])
+        assert isinstance(scorer, ModelScorer)
+        assert scorer.spec.window == window
+        assert str(scorer.fingerprint).endswith(f"-{window:g}")
+        result, problems = scored(write_known(tmp_path), scorer)
+        assert (problems, result.failed, len(result.pauses)) == ([], {}, 8)
+
+    def test_a_file_whose_window_cannot_be(self, tmp_path: Path) -> None:
+        """It is one of those that cannot be loaded."""
+        for name, shape in (("odd", ["batch", 16_001]), ("long", ["batch", 640_000]), ("none", ["batch", 0])):
+            (scorer,) = make_scorers([str(write_mean_model(tmp_path / f"{name}.onnx", shape))])
+            with pytest.raises(ModelError, match=f"{name}.onnx: the graph takes {shape[1]} samples"):
+                scorer.prepare()
 
     def test_v1_mini_is_refused_with_its_licence(self) -> None:
         with pytest.raises(ModelLicenseError, match=r"may run only inside LiveKit Agents \(LiveKit Model License\)"):
