@@ -22,14 +22,16 @@ from eot_core.turn_audio import SURE_AFTER
 def call_with(analyzer: TurnDetectorAnalyzer, clock: ManualClock, **options: Any) -> Call:
     strategy = TurnAnalyzerUserTurnStopStrategy(turn_analyzer=analyzer, **options)
     params = LLMUserAggregatorParams(user_turn_strategies=UserTurnStrategies(stop=[strategy]))
-    return Call(clock=clock, params=params)
+    call = Call(clock=clock, params=params)
+    analyzer._detector.on("prediction", call.predictions.append)
+    return call
 
 
-async def hear_answer(call: Call, script: Script, count: int = 1) -> None:
-    await call.until(lambda: len(script.seen) == count)
-    await call.until(lambda: True)
-    for _ in range(20):  # the answer has a thread to leave
-        await call.speak(0.02, level=1)
+async def hear_answer(call: Call, count: int = 1) -> None:
+    """Returns when so many scores have come in, and audio after them."""
+    await call.until(lambda: len(call.predictions) == count)
+    await call.settle()
+    await call.speak(0.02, level=1)
 
 
 @pytest.mark.parametrize(("probability", "delay"), [(0.9, 0.3), (0.1, 2.5)])
@@ -40,7 +42,7 @@ async def test_the_turn_ends_after_the_delay(probability: float, delay: float) -
     async with call_with(analyzer, clock) as call:
         await call.utter_without_prediction()
         await call.send(final(finalized=True))
-        await hear_answer(call, script)
+        await hear_answer(call)
         await call.advance(delay - 0.25)
         await call.speak(0.02, level=1)
         assert call.turns == []
@@ -63,12 +65,12 @@ async def test_a_pause_is_scored_again_where_the_delays_say_so() -> None:
     async with call_with(analyzer, clock) as call:
         await call.utter_without_prediction()
         await call.send(final(finalized=True))
-        await hear_answer(call, script)
+        await hear_answer(call)
         script.probability = 0.95
         for count in (2, 3):  # 0.4 and 0.8 s after the end of speech
             assert call.turns == []
             await call.advance(0.4)
-            await hear_answer(call, script, count)
+            await hear_answer(call, count)
         await call.until(lambda: call.turns)
         assert len(call.sink.of(MetricsFrame)) == 1
 
@@ -83,7 +85,7 @@ async def test_turn_after_turn() -> None:
             await call.utter_without_prediction()
             assert analyzer.speech_triggered
             await call.send(final(f"{turn}", finalized=True))
-            await hear_answer(call, script, turn)
+            await hear_answer(call, turn)
             await call.advance(0.2)
             await call.speak(0.02, level=1)
             await call.until(lambda turn=turn: len(call.turns) == turn)
@@ -95,7 +97,7 @@ async def test_speech_that_resumes_keeps_the_turn_open() -> None:
     analyzer = TurnDetectorAnalyzer(detector=detector(script, clock), clock=clock)
     async with call_with(analyzer, clock, wait_for_transcript=False) as call:
         await call.utter_without_prediction()
-        await hear_answer(call, script)
+        await hear_answer(call)
         await call.advance(1.0)
         await call.start_speaking()
         await call.speak()
@@ -135,7 +137,7 @@ async def test_it_tells_its_delays_and_takes_a_language() -> None:
         params = [f.turn_params for f in call.sink.of(SpeechControlParamsFrame) if f.turn_params]
         assert (params[0].min_delay, params[0].max_delay) == (0.4, 2.5)
         await call.utter_without_prediction()
-        await hear_answer(call, script)
+        await hear_answer(call)
         await call.advance(2.4)
         await call.speak(0.02, level=1)
         await call.until(lambda: call.turns)
@@ -172,7 +174,7 @@ async def test_the_next_turn_does_not_hear_the_one_before() -> None:
         for turn in (1, 2):
             await call.speak(1.0)
             await call.utter_without_prediction()
-            await hear_answer(call, script, turn)
+            await hear_answer(call, turn)
             await call.advance(0.2)
             await call.speak(0.02, level=1)
             await call.until(lambda turn=turn: len(call.turns) == turn)

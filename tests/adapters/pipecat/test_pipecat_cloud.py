@@ -15,7 +15,7 @@ from call import Call, Script, final
 from adapters.pipecat import BackchannelOpportunityFrame, TurnDetectorProcessor, TurnDetectorUserTurnStopStrategy
 from eot_core import EndpointingOptions, TurnDetector
 from eot_core.clock import LoopClock
-from eot_core.protocol import InferenceStartRequested, ServerProtocol, SessionCreateRequested
+from eot_core.protocol import InferenceStartRequested, ServerProtocol, SessionCloseRequested, SessionCreateRequested
 from eot_core.server import Gateway
 from eot_core.transports.base import Calibration
 
@@ -70,6 +70,8 @@ async def far_end(probability: float, backchannel: float) -> AsyncIterator[str]:
                         event.request_id, probability, created_at=time.time(), backchannel_probability=backchannel
                     )
                     await socket.send_bytes(answer)
+                elif isinstance(event, SessionCloseRequested):
+                    await socket.send_bytes(protocol.session_closed(created_at=time.time()))
         return socket
 
     app = web.Application()
