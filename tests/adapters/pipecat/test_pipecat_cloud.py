@@ -72,6 +72,7 @@ async def far_end(probability: float, backchannel: float) -> AsyncIterator[str]:
                     await socket.send_bytes(answer)
                 elif isinstance(event, SessionCloseRequested):
                     await socket.send_bytes(protocol.session_closed(created_at=time.time()))
+                    await socket.close()
         return socket
 
     app = web.Application()
