@@ -38,14 +38,12 @@ from .frames import MissedEndOfSpeechFrame
 from .judgement import Judge
 from .listening import Listening, Question
 from .logs import forward_core_log
+from .slow_vad import check_vad
 from .spoken_language import SpokenLanguage
 from .stop_timeout import check_default
 from .telling import EVENTS, Telling
 from .timing import sleep_until
 from .transcript_gate import TranscriptGate
-
-_SLOW_VAD = 0.4
-"""Seconds of silence that a VAD need not wait for (``stop_secs``): pipecat's default is 0.2, ours 0.25 and a frame."""
 
 
 class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
@@ -98,7 +96,6 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         self._given_clock = clock
         self._gate = TranscriptGate()
         self._was_set_up = False
-        self._warned = False
         self._call: weakref.ref[FrameProcessorSetup] | None = None
         """What this call's controller sets up with, however often it takes the strategy on."""
 
@@ -266,7 +263,8 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
             self._gate.speech_ended(ended_at)
         else:
             self._gate.speech_ended(ended_at, reported_after=self._clock.now() - ended_at)
-            self._check_vad(frame.stop_secs)
+            if self._wait_for_transcript:
+                check_vad(frame.stop_secs, self.stt_latency)
         self._pause = pause = Pause(
             stream,
             self._endpointer,
@@ -279,16 +277,6 @@ class TurnDetectorUserTurnStopStrategy(BaseUserTurnStopStrategy):
         low = self.endpointing.min_delay
         question = self._listening.ask(ended_at=ended_at, silence=frame.stop_secs, min_delay=low)
         self._task = self.create_task(self._follow(pause, question))
-
-    def _check_vad(self, stop_secs: float) -> None:
-        if self._warned or stop_secs < _SLOW_VAD or not self._wait_for_transcript:
-            return
-        self._warned = True
-        logger.warning(
-            f"{self}: the VAD reports a pause after {stop_secs:g} s, before which no turn ends; and the latency of "
-            f"STTs, here {self.stt_latency:g} s, is measured with 0.2 s: last words may come later. Let it report "
-            "sooner (stop_secs), or pass the STT what you have measured (ttfs_p99_latency)"
-        )
 
     async def _follow(self, pause: Pause, question: Question) -> None:
         prediction = await question.answer()
