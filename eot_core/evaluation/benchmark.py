@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,22 +131,37 @@ def benchmark(
         resamples: see :func:`evaluate`.
         min_hold: seconds; shorter holds are not counted.
         max_hold: seconds; longer holds are not counted.
-        on_progress: told after each evaluation: how many are done, of how many.
+        on_progress: told at first, and after each family of policies: how many pauses it was tried on, of how many.
     """
     overall: dict[str, Evaluation] = {}
     groups: dict[str, dict[str, dict[str, Evaluation]]] = {}
-    done = 0
-    for model, all_pauses in pauses.items():
-        measure = partial(evaluate, model, scored=model != VAD, seed=seed, resamples=resamples)
-        parts = _parts(all_pauses, sources)
-        families = families_for(model, rescored=all_pauses.later.shape[1] > 0, score_at=_asked_at(all_pauses))
-        overall[model] = measure(all_pauses.counted(min_hold, max_hold), families=families)
-        on_progress(done := done + 1, len(pauses) * (1 + len(parts)))
-        for kind, value, part in parts:
-            groups.setdefault(kind, {}).setdefault(value, {})[model] = measure(
-                part.counted(min_hold, max_hold), families=families_for(model, all_curves=False)
-            )
-            on_progress(done := done + 1, len(pauses) * (1 + len(parts)))
+    work: list[tuple[str, str, str, Pauses, list[PolicyFamily]]] = []
+    for model, some in pauses.items():
+        rescored, score_at = some.later.shape[1] > 0, _asked_at(some)
+        work.append((model, "", "", some, families_for(model, rescored=rescored, score_at=score_at)))
+        work += [(model, *part, families_for(model, all_curves=False)) for part in _parts(some, sources)]
+    done, of = 0, sum(len(some) * len(families) for *_, some, families in work)
+    on_progress(done, of)
+    for model, kind, value, some, families in work:
+
+        def on_family(tried_on: int = len(some)) -> None:
+            nonlocal done
+            done += tried_on
+            on_progress(done, of)
+
+        found = evaluate(
+            model,
+            some.counted(min_hold, max_hold),
+            families=families,
+            scored=model != VAD,
+            seed=seed,
+            resamples=resamples,
+            on_family=on_family,
+        )
+        if kind:
+            groups.setdefault(kind, {}).setdefault(value, {})[model] = found
+        else:
+            overall[model] = found
     return Benchmark(
         dataset=dataset,
         settings={**(settings or {}), "seed": seed, "resamples": resamples, "min_hold": min_hold, "max_hold": max_hold},

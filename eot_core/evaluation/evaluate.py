@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,7 @@ def evaluate(
     scored: bool = True,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    on_family: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluate one model's scores. The same arguments give the same result.
 
@@ -101,6 +102,7 @@ def evaluate(
         scored: False for what gives no scores: silence alone has no AUC and no AP.
         seed: of the resamples and the halves; models are comparable under one seed.
         resamples: for the intervals; 0 leaves them out, as do fewer than :data:`MIN_CLUSTERS` speakers or calls.
+        on_family: called after each family.
     """
     both = pauses.holds > 0 and pauses.ends > 0
     heard = pauses.where(pauses.asked)
@@ -108,6 +110,11 @@ def evaluate(
     if pauses.clusters()[1] < MIN_CLUSTERS:
         resamples = 0
     replicates = resample_scores(heard, resamples, seed) if ranked and resamples else {}
+    tried = []
+    for family in families:
+        if both:
+            tried.append(_family(family, pauses, budgets, seed, resamples))
+        on_family()
     return Evaluation(
         model=model,
         holds=pauses.holds,
@@ -117,7 +124,7 @@ def evaluate(
         auc_interval=interval(replicates["auc"]) if replicates else None,
         ap=average_precision(heard.score, heard.is_end) if ranked else math.nan,
         ap_interval=interval(replicates["ap"]) if replicates else None,
-        families=tuple(_family(f, pauses, budgets, seed, resamples) for f in families) if both else (),
+        families=tuple(tried),
         replicates=replicates,
     )
 

@@ -168,12 +168,18 @@ class TestBenchmark:
         some = drawn(200, 20)
         language = np.where(np.arange(200) % 2 == 0, "de", "en")
         some = Pauses(some.score, some.duration, some.is_end, some.cluster, language=language)
+        told: list[tuple[int, int]] = []
         result = benchmark(
             "d",
             {"a": some, "b": some.with_scores(1 - some.score), "vad": some.with_scores(np.full(200, 0.5))},
             sources=["calls"] * 100 + ["read"] * 100,
             resamples=20,
+            on_progress=lambda *progress: told.append(progress),
         )
+        # Of 200 pauses: three families for a model and one for silence alone, then one for each half of both kinds.
+        assert told[0] == (0, (3 + 3 + 1) * 200 + 3 * 4 * 100)
+        steps = np.diff([done for done, _ in told]).tolist()
+        assert steps == [200] * 3 + [100] * 4 + [200] * 3 + [100] * 4 + [200] + [100] * 4
         assert list(result.groups) == ["language", "source"]
         assert sorted(result.groups["language"]) == ["de", "en"]
         data = result.to_json()
