@@ -343,7 +343,8 @@ class WebSocketTransport:
         while True:
             message = await ws.receive()
             if message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
-                self._read(message.data, protocol)
+                if self._read(message.data, protocol):
+                    return
             elif message.type is aiohttp.WSMsgType.ERROR:
                 raise ConnectionFailure("connection_lost", retryable=True)
             elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
@@ -352,12 +353,15 @@ class WebSocketTransport:
                 code = ws.close_code if ws.close_code is not None else 1006
                 raise ConnectionFailure.closed(code)
 
-    def _read(self, data: bytes | str, protocol: ClientProtocol) -> None:
+    def _read(self, data: bytes | str, protocol: ClientProtocol) -> bool:
+        """Whether the far end has said goodbye, as it was asked to."""
         from ..protocol import EotPrediction, ErrorCode, ProtocolError, ServerError, SessionClosed, SessionCreated
 
         for event in protocol.receive(data):
             if self._sink is None:  # closing: nobody listens, and the session decides no more
-                return
+                if isinstance(event, SessionClosed):
+                    return True
+                continue
             match event:
                 case SessionCreated(calibration):
                     self._cancel_timer()
@@ -379,6 +383,7 @@ class WebSocketTransport:
                 case ProtocolError(code, text):
                     logger.debug("the turn detector's server broke the protocol: %s", text)
                     raise ConnectionFailure(f"protocol_{code}", retryable=False)
+        return False
 
     def _without_secrets(self, text: str) -> str:
         """What a far end wrote, which may quote our own handshake."""

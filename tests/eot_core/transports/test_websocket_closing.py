@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import aiohttp
 import pytest
-from far_end import Connection, FarEnd, created
-from websocket_rig import Left, behave, eventually, make, make_authority, opened, request, tone
+from far_end import CLOSE, Connection, FarEnd, Gone, closed, created, prediction
+from websocket_rig import Left, behave, eventually, make, make_authority, open_session, opened, request, tone
+
+from eot_core.transports import websocket
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -67,6 +70,31 @@ async def test_close_while_the_far_end_is_silent_cuts_the_connection() -> None:
         await far.stop()
         await eventually(lambda: not [line for line in before.more() if "far end" not in line])
         assert sink.failures == []
+
+
+async def test_a_far_end_that_says_goodbye_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def polite(connection: Connection) -> None:
+        """Answers ``session_close``, and leaves the closing of the socket to the client."""
+        await open_session(connection)
+        await connection.until("session_close")
+        await connection.send(prediction("late", 0.9))
+        await connection.send(closed())
+        with contextlib.suppress(Gone):
+            await connection.receive()
+        assert connection.close_code is not None
+        await connection.frame(CLOSE, connection.close_code.to_bytes(2, "big"))
+
+    monkeypatch.setattr(websocket, "GOODBYE", 60.0)
+    async with FarEnd(polite) as far:
+        before = Left.now()
+        transport, sink = make(far.url)
+        transport.open(sink)
+        await eventually(lambda: sink.ready)
+        async with asyncio.timeout(20):
+            await transport.aclose()
+        assert far.connections[0].close_code == 1000
+        assert (sink.answers, sink.failures) == ([], [])
+        await eventually(lambda: not [line for line in before.more() if "far end" not in line])
 
 
 async def test_cancelling_aclose_leaves_nothing_that_a_second_one_does_not_end() -> None:
