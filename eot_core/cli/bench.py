@@ -105,8 +105,7 @@ def _run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     else:
         result, scored = _from_audio(args, err)
     if not result.overall:
-        reasons = "; ".join(f"{model}: {why}" for model, why in result.failed.items())
-        raise ValueError(reasons or "no model could be measured")
+        raise ValueError(f"{args.dataset}: no model could be measured")
     written = False
     try:
         written = write_outputs(args, result, scored, err)  # first: whoever reads the table may hang up ("| head")
@@ -207,7 +206,9 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
         )
     finally:
         progress.close()
-    if not scored.asked and not scored.failed:
+    for model, why in scored.failed.items():
+        print(f"eot bench: {model}: {why}", file=err)
+    if not scored.asked:
         raise ValueError(f"{args.dataset}: none of its pauses could be scored")
     measuring = Progress("measuring", err, terse=True)
     result = from_scored(
@@ -228,6 +229,4 @@ def _from_audio(args: argparse.Namespace, err: TextIO) -> tuple[Benchmark, Score
     )
     measuring.close()
     result.problems = problems
-    for model, why in scored.failed.items():
-        print(f"eot bench: {model}: {why}", file=err)
     return result, scored

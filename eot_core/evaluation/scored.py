@@ -110,7 +110,7 @@ class ScoredSet:
 
     def for_model(self, model: str) -> Pauses:
         """What the metrics take."""
-        values = np.asarray(self.scores[model], dtype=np.float64).reshape(len(self.pauses), -1)
+        values = np.asarray(self.scores[model], dtype=np.float64).reshape(len(self.pauses), len(self.options.moments))
         asked = np.isfinite(values[:, 0])
         return Pauses(
             score=np.where(asked, values[:, 0], 0.0),

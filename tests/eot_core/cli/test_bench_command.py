@@ -228,7 +228,22 @@ class TestFailed:
         (tmp_path / "bad.onnx").write_bytes(b"no graph")
         code, _, err = run(known, "--models", tmp_path / "bad.onnx", *QUICK)
         assert code == bench.EXIT_FAILED
-        assert "bad: onnxruntime cannot load" in err
+        assert err.count("bad: onnxruntime cannot load") == 1
+        assert err.splitlines()[-1] == f"eot bench: {known}: no model could be measured"
+
+    def test_neither_a_model_nor_a_pause_is_left(self, tmp_path: Path) -> None:
+        """What could be measured of the models that are left is nothing either."""
+        (tmp_path / "bad.onnx").write_bytes(b"no graph")
+        rows = [row("x", "none.wav", [{"start": 1, "end": 2}])]
+        known = write_rows(tmp_path / "turns.jsonl", rows)
+        code, out, err = run(known, "--models", f"{tmp_path / 'bad.onnx'},vad", *QUICK)
+        assert (code, out) == (bench.EXIT_FAILED, "")
+        assert [line.split(": ")[1] for line in err.splitlines() if line.startswith("eot bench")] == [
+            "x",
+            "bad",
+            str(known),
+        ]
+        assert err.splitlines()[-1].endswith("none of its pauses could be scored")
 
     def test_interrupted(self, known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def stop(*_: object, **__: object) -> None:
