@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
 from typing import TextIO
 
 from .rows import PauseRow, Row
+
+SAME = 0.25
+"""Seconds by which the ends of speech that two frameworks report for one pause may differ; pauses with a word between
+them are further apart."""
 
 _HEAD = f"{'time':>7}  {'what':<6} {'pause':>6} {'p':>6} {'thresh':>6}  {'decision':<16} {'delay':>6}  by"
 
@@ -51,21 +55,29 @@ class SideBySide:
         self._out = out
 
     def print(self, tables: Mapping[str, Sequence[Row]]) -> None:
-        """Print a line for each pause; rows belong together in the order in which they came."""
+        """Print a line for each pause; rows belong together that are of the same moment, within :data:`SAME`."""
         names = list(tables)
         print(f"{'':<7}  " + "".join(f"{name:<44}" for name in names).rstrip(), file=self._out)
         head = f"{'p':>5} {'thresh':>6}  {'decision':<16} {'delay':>6}"
         print(f"{'time':>7}  " + "".join(f"{head:<44}" for _ in names).rstrip(), file=self._out)
-        columns = [[row for row in tables[name] if isinstance(row, PauseRow)] for name in names]
-        for pair in zip_longest(*columns):
+        pairs = list(_by_time([[row for row in tables[name] if isinstance(row, PauseRow)] for name in names]))
+        for pair in pairs:
             time = next(row.time for row in pair if row is not None)
             print(f"{time:7.2f}  " + "".join(f"{_cell(row):<44}" for row in pair).rstrip(), file=self._out)
-        if any(_differ(pair) for pair in zip_longest(*columns)):
+        if any(_differ(pair) for pair in pairs):
             print(
                 "\nWhere p differs: LiveKit's console plays the recording at 24 kHz, whatever its own rate, and cuts\n"
                 "it into frames elsewhere. `make parity` gives both frameworks the same samples.",
                 file=self._out,
             )
+
+
+def _by_time(columns: Sequence[Sequence[PauseRow]]) -> Iterator[list[PauseRow | None]]:
+    """For each pause the row of each column, None where a column has none."""
+    waiting = [deque(sorted(column, key=lambda row: row.time)) for column in columns]
+    while any(waiting):
+        until = min(column[0].time for column in waiting if column) + SAME
+        yield [column.popleft() if column and column[0].time <= until else None for column in waiting]
 
 
 def _differ(rows: Sequence[PauseRow | None]) -> bool:

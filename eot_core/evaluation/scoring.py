@@ -97,7 +97,7 @@ class _Run:
         self._check = options.check_speech
         self._result = result
         self._seen: Counter[str] = Counter()
-        self._rates: Counter[int] = Counter()
+        self._rates: dict[int, set[Path | str]] = {}
         self._rows: list[_Row] = []
         self._failures: dict[str, list[Problem]] = {}
 
@@ -264,7 +264,7 @@ class _Run:
         return not any(problem.left_out for problem in problems)
 
     def _describe(self, item: Item, recording: Recording, indices: list[int]) -> None:
-        self._rates[recording.rate] += 1
+        self._rates.setdefault(recording.rate, set()).add(item.audio.path or item.id)  # a call has many turns
         self._seen["several channels"] += recording.channels > 1 and item.channel is None
         for i in indices:
             kind = "end" if i == len(item.spans) - 1 else "hold"
@@ -275,10 +275,12 @@ class _Run:
 
     def notes(self) -> list[str]:
         notes = []
-        for rate, number in sorted(self._rates.items()):
+        for rate, recordings in sorted(self._rates.items()):
             if rate != SAMPLE_RATE:
                 up = f"upsampled, with nothing in them above {rate / 2000:g} kHz"
-                notes.append(f"{_recordings(number)} at {rate} Hz: {up if rate < SAMPLE_RATE else 'downsampled'}")
+                notes.append(
+                    f"{_recordings(len(recordings))} at {rate} Hz: {up if rate < SAMPLE_RATE else 'downsampled'}"
+                )
         if self._seen["several channels"]:
             what = "mixed down to their mean" if self._options.channel is None else f"channel {self._options.channel}"
             notes.append(

@@ -161,6 +161,30 @@ def test_side_by_side() -> None:
     assert lines[3].split() == ["2.00", "0.90", "0.50", "turn", "ended", "0.30", "-"]
 
 
+def test_side_by_side_by_time() -> None:
+    """A pause that one of them hears alone moves none of the others."""
+    import io
+
+    from eot_core.cli.table import SideBySide
+
+    def pauses(*times: float) -> list[PauseRow]:
+        return [PauseRow(time, 1.0, time / 10, 0.5, "listened_through", None, "m", "local") for time in times]
+
+    out = io.StringIO()
+    SideBySide(out).print({"livekit": pauses(1.0, 1.6, 3.0, 4.1), "pipecat": pauses(1.03, 3.01, 3.5, 4.0)})
+    lines = [
+        [line[:7].strip(), *(cell.split()[0] for cell in (line[9:53], line[53:]))]
+        for line in out.getvalue().splitlines()[2:7]
+    ]
+    assert lines == [
+        ["1.00", "0.10", "0.10"],
+        ["1.60", "0.16", "-"],
+        ["3.00", "0.30", "0.30"],
+        ["3.50", "-", "0.35"],
+        ["4.10", "0.41", "0.40"],
+    ]
+
+
 def test_side_by_side_explains_why_probabilities_differ() -> None:
     import io
 

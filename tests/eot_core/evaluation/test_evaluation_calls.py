@@ -86,5 +86,5 @@ def test_a_real_call() -> None:
     assert pauses.ends >= 10
     assert pauses.holds >= 10
     assert set(pauses.cluster) == {"auto-repairs-40"}
-    assert result.notes[0].endswith("at 8000 Hz: upsampled, with nothing in them above 4 kHz")
+    assert result.notes[0] == "1 recording at 8000 Hz: upsampled, with nothing in them above 4 kHz"
     assert not any("several channels" in note for note in result.notes)
