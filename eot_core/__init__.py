@@ -7,12 +7,15 @@ from .endpointing import Endpointer, EndpointingOptions
 from .events import BackchannelOpportunity, FallbackOccurred, Outcome, Prediction, TurnDecision
 from .models.base import ModelSpec
 from .models.registry import available_models
+from .offline import no_telemetry
 from .options import FallbackOptions
 from .stream import DetectorStream
 from .thresholds import Thresholds
 
 if TYPE_CHECKING:
     from .operating_points import OperatingPoint
+
+no_telemetry()
 
 __all__ = [
     "BackchannelOpportunity",

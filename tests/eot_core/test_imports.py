@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+import pytest
 
 import eot_core
 
@@ -71,3 +74,40 @@ def test_the_heads_of_eot_open_are_read_when_they_are_asked_for() -> None:
     code = "import sys, eot_core; print('eot_core.models.eot_open' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "False"
+
+
+_LOADS_A_MODEL = "from eot_core.vad.silero import SileroVAD; SileroVAD().stream()"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"import eot_core; {_LOADS_A_MODEL}",
+        "import eot_core.cli; import onnxruntime",
+        "import adapters.livekit; import onnxruntime",
+        "import adapters.pipecat; import pipecat.audio.vad.silero",
+        "import training.features",
+    ],
+)
+def test_onnxruntime_sends_nothing_home(code: str, tmp_path: Path) -> None:
+    """Its telemetry writes into the home folder before it sends, in releases that have it."""
+    for module, needed in (("adapters.livekit", "livekit.agents"), ("adapters.pipecat", "pipecat")):
+        if module in code:
+            pytest.importorskip(needed)
+    assert _kept(code, tmp_path / "ours") == []
+    if version("onnxruntime").startswith("1.31."):
+        assert _kept("import onnxruntime", tmp_path / "its own") != [], "the test sees what is kept"
+
+
+def test_who_wants_to_report_may(tmp_path: Path) -> None:
+    code = "import os, eot_core; assert os.environ['ORT_DISABLE_TELEMETRY'] == '0'"
+    _kept(code, tmp_path, ORT_DISABLE_TELEMETRY="0")
+
+
+def _kept(code: str, home: Path, **variables: str) -> list[Path]:
+    """What a process that ran ``code`` has left in its home folder that is Microsoft's."""
+    home.mkdir(exist_ok=True)
+    environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    environment |= {"HOME": str(home), **variables}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
+    return [path for path in home.rglob("*") if "microsoft" in path.name.lower()]
