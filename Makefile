@@ -17,8 +17,9 @@ REPLAY_FLAGS := $(if $(CLOUD),--cloud)
 demo: $(VENV)/.demo
 	$(BIN)/eot replay --framework $(FRAMEWORK) $(REPLAY_FLAGS) $(if $(AUDIO),"$(AUDIO)")
 
+# As many tests at once as there are cores; what they reckon is small, so that a second thread each would only be in the way.
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=
 	$(BIN)/coverage report --include 'eot_core/*' --fail-under 95
 
 lint: $(VENV)/.dev
