@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -95,8 +94,8 @@ def test_onnxruntime_sends_nothing_home(code: str, tmp_path: Path) -> None:
         if module in code:
             pytest.importorskip(needed)
     assert _kept(code, tmp_path / "ours") == []
-    if version("onnxruntime").startswith("1.31."):
-        assert _kept("import onnxruntime", tmp_path / "its own") != [], "the test sees what is kept"
+    if not _kept("import onnxruntime", tmp_path / "its own"):
+        pytest.skip("this release of onnxruntime keeps nothing by itself, here")
 
 
 def test_who_wants_to_report_may(tmp_path: Path) -> None:
@@ -107,7 +106,7 @@ def test_who_wants_to_report_may(tmp_path: Path) -> None:
 def _kept(code: str, home: Path, **variables: str) -> list[Path]:
     """What a process that ran ``code`` has left in its home folder that is Microsoft's."""
     home.mkdir(exist_ok=True)
-    environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
-    environment |= {"HOME": str(home), **variables}
+    # Without what is set here: onnxruntime keeps nothing where it sees that it is tested (CI).
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), **variables}
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
     return [path for path in home.rglob("*") if "microsoft" in path.name.lower()]
