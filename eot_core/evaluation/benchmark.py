@@ -174,7 +174,7 @@ def benchmark(
 
 def _asked_at(pauses: Pauses) -> float:
     """Seconds into a pause after which every model has answered."""
-    return float(pauses.answered_at[pauses.asked].max(initial=SCORE_AT))
+    return float(np.max(pauses.answered_at[pauses.asked], initial=SCORE_AT))
 
 
 def _missing(overall: Mapping[str, Evaluation], min_hold: float, max_hold: float) -> list[str]:

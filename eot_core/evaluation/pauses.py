@@ -69,11 +69,11 @@ class Pauses:
                 raise ValueError(f"{name} must have shape ({n},) as score has, got {shape}")
         if self.later.shape != (n, len(self.later_at)):
             raise ValueError(f"later must have shape ({n}, {len(self.later_at)}), got {self.later.shape}")
-        if n and not (np.isfinite(self.score).all() and self.score.min() >= 0 and self.score.max() <= 1):
+        if n and not (np.isfinite(self.score).all() and np.min(self.score) >= 0 and np.max(self.score) <= 1):
             raise ValueError("score must be finite and within 0..1")
         if n and not (self.answered_at >= 0).all():
             raise ValueError("answered_at must be 0 or more seconds")
-        if n and not (np.isfinite(self.duration).all() and self.duration.min() >= 0):
+        if n and not (np.isfinite(self.duration).all() and np.min(self.duration) >= 0):
             raise ValueError("duration must be finite and 0 or more seconds")
 
     def __len__(self) -> int:

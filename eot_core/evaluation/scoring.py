@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..cli.audio_file import AudioFileError
 from ..models.base import SAMPLE_RATE, ModelError
 from . import checks
@@ -271,7 +273,7 @@ class _Run:
             span = item.spans[i]
             heard = recording.read(span.start, min(span.end, span.start + self._options.score_at))
             self._seen[kind] += 1
-            self._seen[f"digital {kind}"] += len(heard) > 0 and int(heard.max()) == int(heard.min())
+            self._seen[f"digital {kind}"] += len(heard) > 0 and int(np.max(heard)) == int(np.min(heard))
 
     def notes(self) -> list[str]:
         notes = []

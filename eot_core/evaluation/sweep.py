@@ -130,7 +130,7 @@ def best_index(family: PolicyFamily, cutoff_rate: Floats, latency: Floats, budge
     for values in (aim, spent, *reversed(_ties(family))):
         # Rounded, so that sums in another order do not decide between equals.
         key = np.round(values[best], 9)
-        best = best[key == key.min()]
+        best = best[key == np.min(key)]
     return int(best[0])
 
 

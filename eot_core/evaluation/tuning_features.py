@@ -132,7 +132,7 @@ class FeatureStore:
         """Of records, shape (len(rows), size)."""
         if not len(rows):
             return np.zeros((0, self._type["features"].shape[0]), dtype=np.float32)
-        if rows.max() < _IN_MEMORY:
+        if np.max(rows) < _IN_MEMORY:
             return np.asarray(self._records()["features"][rows], dtype=np.float32)
         found = np.empty((len(rows), self._type["features"].shape[0]), dtype=np.float32)
         on_disk = rows < _IN_MEMORY

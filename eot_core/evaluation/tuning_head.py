@@ -216,7 +216,7 @@ class _Trial:
             part, held_out = inside & rows, ~inside & rows
             for index, correction in enumerate(self._path(part)):
                 losses[index] += self._loss(held_out, correction)
-        best = int(losses.argmin())
+        best = int(np.argmin(losses))
         if best == 0 or not np.isfinite(losses).all():
             return None, None
         *_, correction = self._path(rows, PENALTIES[:best])
@@ -241,7 +241,7 @@ class _Trial:
     def _weight(self, rows: Bools) -> Floats:
         """Ends and holds count as the square roots of their numbers, as when the shipped head was fitted."""
         kinds = self._target[rows] > 0.5
-        share = max(1, kinds.sum()) ** -0.5, max(1, (~kinds).sum()) ** -0.5
+        share = max(1, int(np.count_nonzero(kinds))) ** -0.5, max(1, int(np.count_nonzero(~kinds))) ** -0.5
         return np.asarray(np.where(kinds, *share), dtype=np.float64)
 
     def _folds(self, rows: Bools, folds: int, rng: np.random.Generator) -> Iterator[Bools]:
