@@ -8,7 +8,7 @@ import os
 import time
 import weakref
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from livekit import rtc
@@ -41,6 +41,17 @@ _SOON_SILENT = 3.0
 
 class _Idle(vad.VADStream._FlushSentinel):
     """Goes the way of the frames, when there have been none for :data:`_IDLE`."""
+
+
+class VADChanges(TypedDict, total=False):
+    """What ``update_options`` takes: as :class:`VAD` does, in seconds and 0..1; NOT_GIVEN leaves it as it is."""
+
+    min_speech_duration: NotGivenOr[float]
+    min_silence_duration: NotGivenOr[float]
+    prefix_padding_duration: NotGivenOr[float]
+    max_buffered_speech: NotGivenOr[float]
+    activation_threshold: NotGivenOr[float]
+    deactivation_threshold: NotGivenOr[float | None]
 
 
 class VAD(vad.VAD):
@@ -128,32 +139,14 @@ class VAD(vad.VAD):
         """
         self._silero.warm_up()
 
-    def update_options(
-        self,
-        *,
-        min_speech_duration: NotGivenOr[float] = NOT_GIVEN,
-        min_silence_duration: NotGivenOr[float] = NOT_GIVEN,
-        prefix_padding_duration: NotGivenOr[float] = NOT_GIVEN,
-        max_buffered_speech: NotGivenOr[float] = NOT_GIVEN,
-        activation_threshold: NotGivenOr[float] = NOT_GIVEN,
-        deactivation_threshold: NotGivenOr[float | None] = NOT_GIVEN,
-    ) -> None:
+    def update_options(self, **changes: Unpack[VADChanges]) -> None:
         """Other options, for the streams to come and, from the next window, for those that are open.
 
         Raises:
+            TypeError: there is no option of that name. Nothing has changed then.
             ValueError: an option is out of range; the message names it. Nothing has changed then.
         """
-        options, prefix, max_speech = _updated(
-            self._options,
-            self._prefix,
-            self._max_speech,
-            min_speech_duration=min_speech_duration,
-            min_silence_duration=min_silence_duration,
-            prefix_padding_duration=prefix_padding_duration,
-            max_buffered_speech=max_buffered_speech,
-            activation_threshold=activation_threshold,
-            deactivation_threshold=deactivation_threshold,
-        )
+        options, prefix, max_speech = _updated(self._options, self._prefix, self._max_speech, **changes)
         self._options, self._prefix, self._max_speech = options, prefix, max_speech
         self._silero.options = options
         for stream in list(self._streams):
@@ -188,34 +181,14 @@ class VADStream(vad.VADStream):
         taken(event)
         return event
 
-    def update_options(
-        self,
-        *,
-        min_speech_duration: NotGivenOr[float] = NOT_GIVEN,
-        min_silence_duration: NotGivenOr[float] = NOT_GIVEN,
-        prefix_padding_duration: NotGivenOr[float] = NOT_GIVEN,
-        max_buffered_speech: NotGivenOr[float] = NOT_GIVEN,
-        activation_threshold: NotGivenOr[float] = NOT_GIVEN,
-        deactivation_threshold: NotGivenOr[float | None] = NOT_GIVEN,
-    ) -> None:
+    def update_options(self, **changes: Unpack[VADChanges]) -> None:
         """Other options, for this stream alone, from the next window.
 
         Raises:
+            TypeError: there is no option of that name. Nothing has changed then.
             ValueError: an option is out of range; the message names it. Nothing has changed then.
         """
-        self._update(
-            *_updated(
-                self._options,
-                self._prefix,
-                self._max_speech,
-                min_speech_duration=min_speech_duration,
-                min_silence_duration=min_silence_duration,
-                prefix_padding_duration=prefix_padding_duration,
-                max_buffered_speech=max_buffered_speech,
-                activation_threshold=activation_threshold,
-                deactivation_threshold=deactivation_threshold,
-            )
-        )
+        self._update(*_updated(self._options, self._prefix, self._max_speech, **changes))
 
     def _update(self, options: VADOptions, prefix: float, max_speech: float) -> None:
         self._options = options
@@ -352,21 +325,14 @@ class VADStream(vad.VADStream):
 
 
 def _updated(
-    options: VADOptions,
-    prefix: float,
-    max_speech: float,
-    *,
-    prefix_padding_duration: NotGivenOr[float],
-    max_buffered_speech: NotGivenOr[float],
-    **changes: NotGivenOr[float | None],
+    options: VADOptions, prefix: float, max_speech: float, **changes: Unpack[VADChanges]
 ) -> tuple[VADOptions, float, float]:
     given: dict[str, Any] = {name: value for name, value in changes.items() if is_given(value)}
-    options = replace(options, **given)
-    if is_given(prefix_padding_duration):
-        prefix = check_seconds(prefix_padding_duration, "prefix_padding_duration")
-    if is_given(max_buffered_speech):
-        max_speech = check_seconds(max_buffered_speech, "max_buffered_speech", positive=True)
-    return options, prefix, max_speech
+    if "prefix_padding_duration" in given:
+        prefix = check_seconds(given.pop("prefix_padding_duration"), "prefix_padding_duration")
+    if "max_buffered_speech" in given:
+        max_speech = check_seconds(given.pop("max_buffered_speech"), "max_buffered_speech", positive=True)
+    return replace(options, **given), prefix, max_speech
 
 
 def _samples(at: float) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from livekit import rtc
-from livekit.agents import Agent, AgentSession
+from livekit.agents import Agent, AgentSession, LanguageCode, stt
 from livekit.agents.voice.io import AudioInput
 
 from adapters.livekit.scripted import ScriptedLLM, ScriptedSTT
@@ -251,3 +251,29 @@ def credentials(gateway: Gateway | str) -> dict[str, Any]:
     """What a detector needs to be given to connect there."""
     url = gateway if isinstance(gateway, str) else gateway.url
     return {"base_url": url, "api_key": "key", "api_secret": "s" * 32}
+
+
+class ToldSTT(stt.STT):
+    """Writes what it is told to, when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=False))
+        self.lines: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    def stream(self, **options: Any) -> stt.RecognizeStream:
+        return _Told(self, options["conn_options"])
+
+    async def _recognize_impl(self, *args: Any, **options: Any) -> stt.SpeechEvent:
+        raise NotImplementedError
+
+
+class _Told(stt.RecognizeStream):
+    def __init__(self, parent: ToldSTT, conn_options: Any) -> None:
+        self._lines = parent.lines
+        super().__init__(stt=parent, conn_options=conn_options)
+
+    async def _run(self) -> None:
+        while True:
+            text, language = await self._lines.get()
+            said = stt.SpeechData(language=LanguageCode(language), text=text)
+            self._event_ch.send_nowait(stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=[said]))

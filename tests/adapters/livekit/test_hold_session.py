@@ -13,40 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt
-from livekit_kit import Microphone, in_virtual_time, session, until, utterance
+from livekit.agents import Agent, AgentSession, llm
+from livekit_kit import Microphone, ToldSTT, in_virtual_time, session, until, utterance
 
 from adapters.livekit import VAD, TurnDetector
 from eot_core import EndpointingOptions, ModelSpec, OperatingPoint
 from eot_core.clock import ManualClock
 
 MODEL = "smart-turn-v3.2"
-
-
-class ToldSTT(stt.STT):
-    """Writes what it is told to, when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=False))
-        self.lines: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-
-    def stream(self, **options: Any) -> stt.RecognizeStream:
-        return _Told(self, options["conn_options"])
-
-    async def _recognize_impl(self, *args: Any, **options: Any) -> stt.SpeechEvent:
-        raise NotImplementedError
-
-
-class _Told(stt.RecognizeStream):
-    def __init__(self, parent: ToldSTT, conn_options: Any) -> None:
-        self._lines = parent.lines
-        super().__init__(stt=parent, conn_options=conn_options)
-
-    async def _run(self) -> None:
-        while True:
-            text, language = await self._lines.get()
-            said = stt.SpeechData(language=LanguageCode(language), text=text)
-            self._event_ch.send_nowait(stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=[said]))
 
 
 class Model:

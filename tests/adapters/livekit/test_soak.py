@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from leftovers import Left
-from livekit.agents import Agent, AgentSession, LanguageCode, llm, stt
-from livekit_kit import Gateway, credentials, in_virtual_time, session, until, utterance
+from livekit.agents import Agent, AgentSession, llm
+from livekit_kit import Gateway, ToldSTT, credentials, in_virtual_time, session, until, utterance
 
 from adapters.livekit import VAD, TurnDetector, TurnDetectorStream
 from eot_core import DetectorStream, EndpointingOptions, ModelSpec, OperatingPoint
@@ -41,32 +41,6 @@ class Moody:
         if mood < 0.03:
             raise RuntimeError("the model broke")
         return float("nan") if mood < 0.06 else self._chance.random()
-
-
-class STT(stt.STT[Any]):
-    """Writes what it is told to, when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=False))
-        self.lines: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-
-    def stream(self, **options: Any) -> stt.RecognizeStream:
-        return _Writing(self, options["conn_options"])
-
-    async def _recognize_impl(self, *args: Any, **options: Any) -> stt.SpeechEvent:
-        raise NotImplementedError
-
-
-class _Writing(stt.RecognizeStream):
-    def __init__(self, parent: STT, conn_options: Any) -> None:
-        self._lines = parent.lines
-        super().__init__(stt=parent, conn_options=conn_options)
-
-    async def _run(self) -> None:
-        while True:
-            text, language = await self._lines.get()
-            said = stt.SpeechData(language=LanguageCode(language), text=text)
-            self._event_ch.send_nowait(stt.SpeechEvent(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=[said]))
 
 
 class Watched(TurnDetector):
@@ -112,7 +86,7 @@ class Soak:
 
     async def call(self, number: int) -> None:
         """A call; each line that was said is committed once, or never where LiveKit threw it away."""
-        chance, words = random.Random(number), STT()
+        chance, words = random.Random(number), ToldSTT()
         detector = chance.choice(self.shared) if chance.random() < 0.4 else self.detector(chance)
         handling = {"turn_detection": detector, "endpointing": chance.choice(SESSIONS)}
         hands_over, hangs_up = chance.random() < 0.3, chance.random() < 0.3

@@ -71,6 +71,17 @@ def test_smart_turn_names_its_languages() -> None:
     assert adapter.adapter_id == "eot-adapters-smart-turn-v3.2-2bb026316b14"
 
 
+class Spy:
+    """A model that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[np.ndarray] = []
+
+    def predict(self, pcm: np.ndarray) -> float:
+        self.heard.append(pcm)
+        return 0.5
+
+
 @pytest.mark.parametrize("leading", [[], [{"start": 0.0, "end": 1.2}]], ids=["", "silence before the first word"])
 def test_a_model_that_scores_turns_hears_what_eot_bench_gives_it(
     tmp_path: Path, leading: list[dict[str, float]]
@@ -79,17 +90,12 @@ def test_a_model_that_scores_turns_hears_what_eot_bench_gives_it(
     (spoken,) = recordings(1)  # 1.25 s of hush before the recording of a speaker
     path = write_mean_model(tmp_path / "level.onnx", ["batch", "samples"])
     spec = onnx_file(path, window=4.0, pre_speech=0.5)
-    heard: list[np.ndarray] = []
-
-    class Spy:
-        def predict(self, pcm: np.ndarray) -> float:
-            heard.append(pcm)
-            return 0.5
-
+    spy = Spy()
+    heard = spy.heard
     adapter = EotBenchAdapter(spec)
     scorer = ModelScorer(spec)
     scorer.prepare()
-    adapter._model = scorer._model = Spy()  # type: ignore[assignment]
+    adapter._model = scorer._model = spy  # type: ignore[assignment]
     write_wav(tmp_path / "x.wav", spoken)
     spans = [*leading, {"start": 4.5, "end": 4.9}, {"start": 7.0, "end": 8.0}]
     (item,) = read_dataset(write_rows(tmp_path / "r.jsonl", [row("x", "x.wav", spans)]), on_problem=Problems())
@@ -111,15 +117,10 @@ def test_the_harness_cuts_off_no_beginning_of_a_turn(tmp_path: Path) -> None:
     said = spoken[20_000:120_000]
     long = np.concatenate((said, np.zeros(2 * RATE, dtype=np.int16), said, np.zeros(RATE, dtype=np.int16)))
     spec = onnx_file(write_mean_model(tmp_path / "level.onnx", ["batch", "samples"]), window=8.0, pre_speech=0.7)
-    heard: list[np.ndarray] = []
-
-    class Spy:
-        def predict(self, pcm: np.ndarray) -> float:
-            heard.append(pcm)
-            return 0.5
-
+    spy = Spy()
+    heard = spy.heard
     adapter = EotBenchAdapter(spec)
-    adapter._model = Spy()  # type: ignore[assignment]
+    adapter._model = spy  # type: ignore[assignment]
     at = len(long) - round(0.8 * RATE)
     assert at - 8 * RATE > len(said)  # in the pause
     longest = adapter.max_audio_sec
