@@ -10,9 +10,7 @@ import logging
 import re
 import ssl as ssl_module
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -23,6 +21,7 @@ from ..cloud import CloudOptions
 from ..models.base import SAMPLE_RATE, PcmArray
 from .base import Answer, InferenceRequest, TransportSink
 from .failures import ConnectionFailure, no_redirects
+from .outbox import Audio, Flush, Item, Outbox, Start, Stop
 from .proxy import proxy_of
 
 if TYPE_CHECKING:
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eot_core")
 
-MAX_BACKLOG = 10.0
-"""Seconds of audio that wait to be sent, at most. More than any model here looks at (8 s), and far more than a
-prediction waits for; before the connection is up the oldest audio is dropped, afterwards the connection is given up."""
-MAX_CHUNK = 1.0
-"""Seconds of audio in one message, at most."""
 HEARTBEAT = 20.0
 """Seconds between pings; a connection that answers none for half as long is dead."""
 GOODBYE = 1.0
@@ -44,30 +38,6 @@ GOODBYE = 1.0
 
 _TOKEN = re.compile(r"eyJ[\w.-]+")
 """A JWT, whole or cut off."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Audio:
-    pcm: PcmArray
-    captured_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Start:
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Flush:
-    pass
-
-
-_Item = _Audio | _Start | _Stop | _Flush
 
 
 class WebSocketTransport:
@@ -85,9 +55,7 @@ class WebSocketTransport:
         self._wall_clock = wall_clock
         self._sink: TransportSink | None = None
         self._task: asyncio.Task[None] | None = None
-        self._outbox: deque[_Item] = deque()
-        self._backlog = 0  # samples in the outbox
-        self._wake = asyncio.Event()
+        self._outbox = Outbox(options.sample_rate)
         self._resampler = Resampler(options.sample_rate)
         self._captured_at = 0.0
         self._asked: dict[str, tuple[float, float | None]] = {}  # id -> when asked, when sent
@@ -120,23 +88,20 @@ class WebSocketTransport:
             return
         self._queue_audio(self._resampler.drain())
         self._asked[request.request_id] = (self._clock.now(), None)
-        self._queue(_Start(request.request_id))
+        self._outbox.put(Start(request.request_id))
 
     def stop(self, request_id: str) -> None:
         """Tell the far end; a request that is still waiting here is not sent at all."""
         if self._asked.pop(request_id, None) is None or self._closing:
             return
-        waiting = _Start(request_id)
-        if waiting in self._outbox:
-            self._outbox.remove(waiting)
-        else:
-            self._queue(_Stop(request_id))
+        if not self._outbox.withdraw(Start(request_id)):
+            self._outbox.put(Stop(request_id))
 
     def flush(self) -> None:
         """Queue the end of the turn."""
         if not self._closing:
             self._queue_audio(self._resampler.drain())
-            self._queue(_Flush())
+            self._outbox.put(Flush())
 
     def close(self) -> None:
         """Say goodbye in the background."""
@@ -146,9 +111,7 @@ class WebSocketTransport:
         self._sink = None
         self._cancel_timer()
         self._asked.clear()
-        self._outbox.clear()
-        self._backlog = 0
-        self._wake.set()
+        self._outbox.close()
         if self._task is not None and self._connecting:
             self._task.cancel()
 
@@ -163,35 +126,14 @@ class WebSocketTransport:
             task.cancel()
             await asyncio.wait({task}, timeout=GOODBYE)
 
-    # -- the outbox -----------------------------------------------------------------------------------------------
-
-    def _queue(self, item: _Item) -> None:
-        self._outbox.append(item)
-        self._wake.set()
-
     def _queue_audio(self, pcm: PcmArray) -> None:
-        step = round(MAX_CHUNK * self._options.sample_rate)
-        for begin in range(0, len(pcm), step):
-            piece = pcm[begin : begin + step].copy()  # it waits here, and the caller may use its buffer again
-            self._backlog += len(piece)
-            self._queue(_Audio(piece, self._captured_at))
-        bound = round(MAX_BACKLOG * self._options.sample_rate)
-        if self._backlog <= bound:
+        self._outbox.put_audio(pcm, self._captured_at)
+        if not self._outbox.overfull:
             return
         if self._connected:
             self._report_failure(ConnectionFailure("send_stalled", retryable=True))
-        else:
-            self._drop_oldest_audio(bound)
-
-    def _drop_oldest_audio(self, bound: int) -> None:
-        """What is dropped is what no model looks at any more. Requests and turn ends keep their places."""
-        kept: deque[_Item] = deque()
-        for item in self._outbox:
-            if isinstance(item, _Audio) and self._backlog > bound:
-                self._backlog -= len(item.pcm)
-            else:
-                kept.append(item)
-        self._outbox = kept
+        else:  # the oldest audio goes: by the time that there is a connection no model looks at it
+            self._outbox.drop_oldest_audio()
 
     # -- the connection -------------------------------------------------------------------------------------------
 
@@ -310,29 +252,26 @@ class WebSocketTransport:
             await ws.send_bytes(greeting)
             while not self._closing:
                 while self._outbox:
-                    await ws.send_bytes(self._encode(self._outbox.popleft(), protocol))
-                self._wake.clear()
-                if not self._outbox and not self._closing:
-                    await self._wake.wait()
+                    await ws.send_bytes(self._encode(self._outbox.take(), protocol))
+                await self._outbox.wait()
             await ws.send_bytes(protocol.session_close(created_at=self._wall_clock()))
         except (ConnectionError, aiohttp.ClientError):
             if not self._closing:
                 raise ConnectionFailure("connection_lost", retryable=True) from None
 
-    def _encode(self, item: _Item, protocol: ClientProtocol) -> bytes:
+    def _encode(self, item: Item, protocol: ClientProtocol) -> bytes:
         now = self._wall_clock()
         match item:
-            case _Audio(pcm, captured_at):
-                self._backlog -= len(pcm)
+            case Audio(pcm, captured_at):
                 data = np.asarray(pcm, dtype="<i2").tobytes()
                 return protocol.input_audio(data, captured_at=captured_at, created_at=now)
-            case _Start(request_id):
+            case Start(request_id):
                 if request_id in self._asked:
                     self._asked[request_id] = (self._asked[request_id][0], self._clock.now())
                 return protocol.inference_start(request_id, created_at=now)
-            case _Stop(request_id):
+            case Stop(request_id):
                 return protocol.inference_stop(request_id, created_at=now)
-            case _Flush():
+            case Flush():
                 return protocol.session_flush(created_at=now)
             case _:
                 assert_never(item)

@@ -165,6 +165,8 @@ async def test_options_of_one_stream_leave_the_others_alone() -> None:
     one.update_options(min_silence_duration=1.5)
     with pytest.raises(ValueError, match="activation_threshold must be"):
         one.update_options(min_silence_duration=0.3, activation_threshold=7.0)
+    with pytest.raises(TypeError, match="min_silence"):
+        one.update_options(min_silence_duration=0.3, min_silence=0.3)  # type: ignore[call-arg]
     pcm = np.concatenate((speech(), np.zeros(32_000, np.int16)))
     silences: list[float] = []
     for stream in (one, other):

@@ -12,7 +12,7 @@ from livekit.protocol.agent_pb import agent_inference as pb
 from websocket_rig import audio_of, behave, eventually, make, opened, request, tone
 
 from eot_core.clock import ManualClock
-from eot_core.transports.websocket import MAX_BACKLOG
+from eot_core.transports.outbox import MAX_BACKLOG
 
 
 async def test_a_session_from_beginning_to_end() -> None:
