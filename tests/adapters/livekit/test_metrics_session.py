@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from livekit.agents import Agent, AgentSession, MetricsCollectedEvent
 from livekit.agents.metrics import EOTInferenceMetrics, EOTModelUsage, EOUMetrics
 from livekit.agents.voice.agent_activity import AgentActivity
-from livekit_kit import Gateway, Microphone, credentials, in_virtual_time, scripted, session, until, utterance
+from livekit_kit import (
+    Gateway,
+    Microphone,
+    credentials,
+    frame,
+    in_virtual_time,
+    scripted,
+    session,
+    until,
+    utterance,
+)
 
 from adapters.livekit import VAD, TurnDetector
 from eot_core import Prediction
@@ -56,12 +64,17 @@ async def test_a_detector_that_took_anothers_place_is_counted() -> None:
 @in_virtual_time
 async def test_what_nobody_known_asks_for_goes_to_whoever_listens() -> None:
     detector = TurnDetector(model=scripted())
-    async with session(vad=VAD(), turn_detection=detector) as (running, _):
-        activity: Any = running._activity
-        await activity._audio_recognition._turn_detector_stream.predict()  # no audio: a default, which is not counted
-        assert requests(running) == 0
     stream = detector.stream()
-    assert not detector._sessions  # all of them have left
+
+    async def ask() -> None:
+        stream.push_audio(frame(utterance()))
+        assert (await stream.predict()).end_of_turn_probability > 0.0
+
+    async with session(vad=VAD(), turn_detection=detector) as (running, _):
+        await ask()
+        assert requests(running) == 1
+    await ask()
+    assert requests(running) == 1, "it has left"
     await stream.aclose()
 
 

@@ -32,6 +32,7 @@ from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator, LLMUserAggregatorParams
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.turns.user_mute import BaseUserMuteStrategy
 from pipecat.turns.user_start import BaseUserTurnStartStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
@@ -41,6 +42,18 @@ from eot_core import ModelSpec, TurnDetector
 from eot_core.clock import Clock, ManualClock
 
 RATE = 16_000
+
+
+class Mute(BaseUserMuteStrategy):
+    """Mutes the user while it is ``on``."""
+
+    def __init__(self, *, on: bool = False) -> None:
+        super().__init__()
+        self.on = on
+
+    async def process_frame(self, frame: Frame) -> bool:
+        await super().process_frame(frame)
+        return self.on
 
 
 class Script:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from call import Call, Script, final, make_processor, make_strategy, stt_metadata
+from call import Call, Mute, Script, final, make_processor, make_strategy, stt_metadata
 from pipecat.frames.frames import (
-    Frame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -15,7 +14,6 @@ from pipecat.processors.aggregators.llm_response_universal import (
 )
 from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.turns.user_mute import BaseUserMuteStrategy
 from pipecat_speech import frames, silence, word
 
 from adapters.pipecat import EOTVADAnalyzer
@@ -23,17 +21,9 @@ from adapters.pipecat.frames import MissedEndOfSpeechFrame
 from eot_core.clock import ManualClock
 
 
-class _Mute(BaseUserMuteStrategy):
-    on = True
-
-    async def process_frame(self, frame: Frame) -> bool:
-        await super().process_frame(frame)
-        return self.on
-
-
 async def test_a_user_who_speaks_when_the_mute_ends_is_not_cut_off() -> None:
     """The aggregator did not hear of the start; what is written meanwhile must not pass for all that was said."""
-    clock, mute = ManualClock(), _Mute()
+    clock, mute = ManualClock(), Mute(on=True)
     params = LLMUserAggregatorParams(user_mute_strategies=[mute])
     async with Call(clock=clock, params=params, before=[make_processor(clock)]) as call:
         speech = frames(silence(0.5), word(), silence(0.6))
@@ -53,7 +43,7 @@ async def test_a_user_who_speaks_when_the_mute_ends_is_not_cut_off() -> None:
 @pytest.mark.parametrize("vad", ["here", "before", "in the aggregator"])
 async def test_a_user_who_falls_silent_while_muted_has_ended_the_turn(vad: str) -> None:
     """The aggregator did not hear of the end, and would wait for it until the user speaks again."""
-    clock, mute, script = ManualClock(), _Mute(), Script()
+    clock, mute, script = ManualClock(), Mute(on=True), Script()
     mute.on = False
     analyzer = EOTVADAnalyzer() if vad == "in the aggregator" else None
     params = LLMUserAggregatorParams(user_mute_strategies=[mute], vad_analyzer=analyzer)
@@ -88,7 +78,7 @@ async def test_a_user_who_falls_silent_while_muted_has_ended_the_turn(vad: str) 
 
 async def test_a_user_who_goes_on_when_the_mute_ends_is_not_cut_off_by_an_aggregator_s_vad() -> None:
     """It heard nothing meanwhile, took that for silence, and hears the rest of the sentence."""
-    clock, mute, script = ManualClock(), _Mute(), Script()
+    clock, mute, script = ManualClock(), Mute(on=True), Script()
     mute.on = False
     params = LLMUserAggregatorParams(user_mute_strategies=[mute], vad_analyzer=EOTVADAnalyzer())
     processor = make_processor(clock, script)
@@ -111,7 +101,7 @@ async def test_a_user_who_goes_on_when_the_mute_ends_is_not_cut_off_by_an_aggreg
 
 
 async def test_a_user_who_spoke_only_while_muted_has_taken_no_turn() -> None:
-    clock, mute = ManualClock(), _Mute()
+    clock, mute = ManualClock(), Mute(on=True)
     params = LLMUserAggregatorParams(user_mute_strategies=[mute])
     processor = make_processor(clock)
     async with Call(clock=clock, params=params, before=[processor]) as call:

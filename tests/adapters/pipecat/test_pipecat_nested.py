@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from call import Call, final, make_processor
-from pipecat.frames.frames import Frame
+from call import Call, Mute, final, make_processor
 from pipecat.pipeline.parallel_pipeline import ParallelPipeline
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -17,7 +16,6 @@ from pipecat.processors.aggregators.llm_response_universal import (
 )
 from pipecat.processors.filters.identity_filter import IdentityFilter
 from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.turns.user_mute import BaseUserMuteStrategy
 from pipecat_speech import frames, silence, word
 
 from adapters.pipecat import TurnDetectorProcessor
@@ -51,16 +49,8 @@ async def test_realtime_mode_that_the_application_chose(arrange: Arrangement) ->
         assert processor.strategy.wait_for_transcript is False
 
 
-class _Mute(BaseUserMuteStrategy):
-    on = False
-
-    async def process_frame(self, frame: Frame) -> bool:
-        await super().process_frame(frame)
-        return self.on
-
-
 async def test_a_user_who_falls_silent_while_muted_has_ended_the_turn(arrange: Arrangement) -> None:
-    clock, mute = ManualClock(), _Mute()
+    clock, mute = ManualClock(), Mute()
     processor = make_processor(clock)
     user = LLMUserAggregator(LLMContext(), params=LLMUserAggregatorParams(user_mute_strategies=[mute]))
     said: list[str] = []

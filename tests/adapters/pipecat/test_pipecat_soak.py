@@ -7,7 +7,7 @@ import gc
 import random
 from typing import Any
 
-from call import RATE, Script, Tap, final, interim, sound, stt_metadata
+from call import RATE, Mute, Script, Tap, final, interim, sound, stt_metadata
 from leftovers import Left
 from pipecat.frames.frames import (
     EndFrame,
@@ -25,7 +25,6 @@ from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregator, LLMUserAggregatorParams
 from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.turns.user_mute import BaseUserMuteStrategy
 from pipecat.turns.user_stop import TurnAnalyzerUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
@@ -58,20 +57,12 @@ class _Moody(Script):
         return float("nan") if mood < 0.06 else self._chance.random()
 
 
-class _Mute(BaseUserMuteStrategy):
-    on = False
-
-    async def process_frame(self, frame: Frame) -> bool:
-        await super().process_frame(frame)
-        return self.on
-
-
 class _Call:
     """One pipeline, and what happens to it."""
 
     def __init__(self, number: int, detector: TurnDetector) -> None:
         self._chance = random.Random(number)
-        self._mute = _Mute()
+        self._mute = Mute()
         self._speaks = False
         self._tap = Tap(LoopClock(asyncio.get_running_loop()), is_end=False)
         params = LLMUserAggregatorParams(user_mute_strategies=[self._mute], user_turn_stop_timeout=0.6)

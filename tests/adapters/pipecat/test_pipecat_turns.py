@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from call import Call, Script, detector, final, interim, make_strategy, sound, stt_metadata
+from call import Call, Mute, Script, detector, final, interim, make_strategy, sound, stt_metadata
 from pipecat.frames.frames import (
     InterruptionFrame,
     LLMServiceMetadataFrame,
@@ -15,7 +15,6 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
-from pipecat.turns.user_mute import BaseUserMuteStrategy
 from pipecat.turns.user_stop import (
     BaseUserTurnStopStrategy,
     ExternalUserTurnStopStrategy,
@@ -150,22 +149,13 @@ async def test_the_next_turn_does_not_hear_the_one_before() -> None:
         assert [len(pcm) for pcm in script.seen] == [heard, heard]
 
 
-class _Mute(BaseUserMuteStrategy):
-    def __init__(self) -> None:
-        super().__init__()
-        self.muted = False
-
-    async def process_frame(self, frame: Any) -> bool:
-        return self.muted
-
-
 async def test_a_user_who_is_muted_in_a_pause_still_ends_the_turn() -> None:
     clock = ManualClock()
-    strategy, mute = make_strategy(clock, Script(0.1)), _Mute()
+    strategy, mute = make_strategy(clock, Script(0.1)), Mute()
     async with Call(strategy, clock=clock, params=using(strategy, user_mute_strategies=[mute])) as call:
         await call.utter()
         await call.send(final(finalized=True))
-        mute.muted = True
+        mute.on = True
         await call.speak()
         await call.start_speaking()
         await call.advance(2.5)
@@ -174,8 +164,8 @@ async def test_a_user_who_is_muted_in_a_pause_still_ends_the_turn() -> None:
 
 async def test_no_audio_no_word_of_a_user_who_is_muted() -> None:
     clock = ManualClock()
-    strategy, mute = make_strategy(clock), _Mute()
-    mute.muted = True
+    strategy, mute = make_strategy(clock), Mute()
+    mute.on = True
     async with Call(strategy, clock=clock, params=using(strategy, user_mute_strategies=[mute])) as call:
         await call.settle()  # it counts from the frame after the one that it was asked about
         await call.utter_without_prediction()
