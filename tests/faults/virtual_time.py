@@ -15,6 +15,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from unittest import mock
 
+# Imported here, although nothing here needs them: a default argument that is ``time.time`` would be this loop's for
+# good, in every later test of the process, where a module was first imported while it is in charge.
+import eot_core.server.app
+import eot_core.transports.websocket  # noqa: F401
 from eot_core.transports.scheduler import InferenceScheduler, Job, JobDone, JobFailed
 
 _T = TypeVar("_T")
